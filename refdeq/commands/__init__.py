@@ -1,0 +1,1 @@
+"""Subcommands of ``refdeq``, found through the entry-point group ``refdeq.commands``."""

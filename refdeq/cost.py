@@ -1,0 +1,152 @@
+"""What a solve cost: exact multiply-accumulates, overheads beside them, and the published code's own counting (C-1 to C-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from refdeq.graph import Cell, Node
+from refdeq.ops import OPS
+from refdeq.ops.base import size
+from refdeq.types import OpCount
+
+__all__ = ["OFFICIAL_NOTE", "Cost", "OfficialCost", "measure_cost", "official_dense"]
+
+OFFICIAL_NOTE = (
+    "official accounting: dense convolution cost without the kernel area, times nnz/numel (zeros of the first dense input count "
+    "as skipped), plus numel per gate, 1 per relu, 3 per sigmoid, 10 per tanh, 2 per blended element"
+)
+"""The sentence that goes with every official figure (C-3)."""
+
+
+@dataclass(frozen=True)
+class OfficialCost:
+    """FLOPs in the published code's accounting (C-3); see ``OFFICIAL_NOTE``."""
+
+    flops: float
+    flops_dense: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a solve; the first evaluation is in every total (C-1).
+
+    Attributes
+    ----------
+    macs : int
+        Multiply-accumulates needed by the state-dependent linear nodes over the whole batch: sent elements times their
+        fan-out for gated nodes, everything for dense ones.
+    macs_dense : int
+        The same with every element sent, over the same evaluations.
+    macs_per_sample : (B,) int64
+    by_node : dict of linear node to int
+    by_gate : dict of watched value to int
+        Elements sent.
+    macs_hoisted : int
+        Nodes that depend on x only, evaluated once (beside the total).
+    overhead : OpCount
+        Gates, biases, elementwise and non-linear operations (C-2; beside the total).
+    official : OfficialCost or None
+        None without a delta rule.
+    """
+
+    macs: int
+    macs_dense: int
+    macs_per_sample: np.ndarray
+    by_node: dict[str, int]
+    by_gate: dict[str, int]
+    macs_hoisted: int
+    overhead: OpCount
+    official: OfficialCost | None
+
+    @property
+    def saved(self) -> float:
+        """Share of the dense multiply-accumulates that was not needed; 0 without a linear node."""
+        return 1.0 - self.macs / self.macs_dense if self.macs_dense else 0.0
+
+
+def _node_cost(cell: Cell, node: Node) -> OpCount:
+    shapes, op = cell.graph.shapes, OPS[node.op]
+    return op.cost([shapes[name] for name in node.inputs], shapes[node.name], op.complete(node.attributes))
+
+
+def measure_cost(
+    cell: Cell,
+    n_eval: np.ndarray,
+    macs: Mapping[str, np.ndarray],
+    sent: Mapping[str, np.ndarray],
+    nonzero: Mapping[str, np.ndarray],
+) -> Cost:
+    """Total up the counters of a solve.
+
+    Parameters
+    ----------
+    cell : Cell
+    n_eval : (B,) int64
+    macs : dict of gated linear node to (B,) int64
+    sent, nonzero : dict of watched value to (B,) int64
+
+    Returns
+    -------
+    Cost
+    """
+    evaluations, batch = int(n_eval.sum()), len(n_eval)
+    per_sample = np.zeros(batch, dtype=np.int64)
+    by_node, dense_total, overhead, hoisted = {}, 0, OpCount(), 0
+    for node in cell.graph.loop_nodes:
+        cost = _node_cost(cell, node)
+        overhead += OpCount(elementwise=cost.elementwise * evaluations, nonlinear=cost.nonlinear * evaluations)
+        if cost.macs:
+            spent = macs[node.name] if node.name in macs else cost.macs * n_eval
+            per_sample += spent
+            by_node[node.name] = int(spent.sum())
+            dense_total += cost.macs * evaluations
+    for node in cell.graph.hoisted:
+        hoisted += _node_cost(cell, node).macs * batch
+    for value in sent:
+        overhead += OpCount(elementwise=2 * size(cell.graph.shapes[value]) * evaluations)
+    return Cost(
+        macs=int(per_sample.sum()),
+        macs_dense=dense_total,
+        macs_per_sample=per_sample,
+        by_node=by_node,
+        by_gate={value: int(counts.sum()) for value, counts in sent.items()},
+        macs_hoisted=hoisted,
+        overhead=overhead,
+        official=_official(cell, evaluations, nonzero) if sent else None,
+    )
+
+
+def official_dense(cell: Cell, node: Node) -> float:
+    """Dense cost of a linear node in the published code's accounting: no kernel area, bias included (C-3)."""
+    shape = cell.graph.shapes[node.name]
+    channels = cell.graph.parameters[node.inputs[1]][1] if node.op == "Conv" else cell.graph.shapes[node.inputs[0]][1]
+    return float(size(shape) * (channels + (len(node.inputs) == 3)))
+
+
+_OFFICIAL_NONLINEAR = {"Relu": 1, "Sigmoid": 3, "Tanh": 10}
+
+
+def _official(cell: Cell, evaluations: int, nonzero: Mapping[str, np.ndarray]) -> OfficialCost:
+    """FLOPs of a whole solve in the published accounting (C-3); a blend is a Mul or Add of two state-dependent values."""
+    graph = cell.graph
+    gated = {node.name for node in graph.linear_nodes if node.inputs[0] in nonzero}
+    flops = dense = 0.0
+    for node in graph.loop_nodes:
+        elements = size(graph.shapes[node.name]) * evaluations
+        if node.op in ("Gemm", "Conv"):
+            full = official_dense(cell, node)
+            dense += full * evaluations
+            watched = node.inputs[0]
+            if node.name in gated:
+                flops += full * float(nonzero[watched].sum()) / size(graph.shapes[watched])
+            else:
+                flops += full * evaluations
+        elif node.op in _OFFICIAL_NONLINEAR:
+            flops += _OFFICIAL_NONLINEAR[node.op] * elements
+            dense += _OFFICIAL_NONLINEAR[node.op] * elements
+    for value in nonzero:
+        flops += size(graph.shapes[value]) * evaluations
+    return OfficialCost(flops, dense)

@@ -1,0 +1,137 @@
+"""Implicit differentiation: the adjoint fixed point by Picard, through the loop that solves everything (G-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refdeq.evaluation import Evaluator
+from refdeq.graph import Cell
+from refdeq.loop import iterate
+from refdeq.ops import OPS
+from refdeq.reference import ReferenceKernels
+from refdeq.solution import Solution
+from refdeq.solvers import Picard
+from refdeq.types import StopRule
+
+__all__ = ["Gradient", "callable_gradient", "gradient", "vjp"]
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Implicit gradient (G-1).
+
+    Attributes
+    ----------
+    parameters : dict of parameter name to ndarray
+        Summed over the batch.
+    injections : dict of injection name to (B, ...) ndarray
+    adjoint : dict of state name to (B, ...) ndarray
+        ``v = (I - J^T)^-1 dL/dz*``.
+    status, n_eval, residual : (B,) arrays
+        Of the adjoint solve.
+    """
+
+    parameters: Arrays
+    injections: Arrays
+    adjoint: Arrays
+    status: np.ndarray
+    n_eval: np.ndarray
+    residual: np.ndarray
+
+
+def vjp(cell: Cell, values: Mapping[str, np.ndarray], cotangents: Mapping[str, np.ndarray], masks: Arrays | None) -> Arrays:
+    """Cotangents of every value, given those of the outputs of f: one reverse walk over the nodes.
+
+    Parameters
+    ----------
+    cell : Cell
+    values : dict of value name to ndarray
+        Every value of one dense evaluation.
+    cotangents : dict of state name to ndarray
+        Of ``f``'s outputs.
+    masks : dict of watched value name to (B, ...) bool, or None
+        Frozen masks: what a gate did not send does not depend on its input (G-1, ``frozen-mask``).
+
+    Returns
+    -------
+    dict of value name to ndarray; values that nothing depends on are absent
+    """
+    found: Arrays = {}
+    for state, value in cell.graph.outputs.items():
+        _add(found, value, cotangents[state])
+    gated = {node.name for node in cell.graph.linear_nodes}
+    for node in reversed(cell.graph.nodes):
+        if node.name not in found:
+            continue
+        op = OPS[node.op]
+        inputs = [values[name] for name in node.inputs]
+        attributes = op.complete(node.attributes)
+        gradients = op.vjp(inputs, values[node.name], attributes, found[node.name])
+        for i, (name, gradient) in enumerate(zip(node.inputs, gradients, strict=True)):
+            frozen = masks is not None and i == 0 and node.name in gated and name in masks
+            _add(found, name, np.where(masks[name], gradient, gradient.dtype.type(0)) if frozen and masks else gradient)
+    return found
+
+
+def _add(found: Arrays, name: str, gradient: np.ndarray) -> None:
+    found[name] = found[name] + gradient if name in found else gradient
+
+
+def _values_at(cell: Cell, states: Arrays, x: Mapping[str, np.ndarray], batch: int) -> Arrays:
+    """Every value of one dense evaluation at the given states."""
+    evaluator = Evaluator(cell, ReferenceKernels(), x, batch)
+    evaluator.evaluate({name: array.copy() for name, array in states.items()}, np.ones(batch, dtype=bool))
+    return evaluator.values
+
+
+class _AdjointMap:
+    """The map ``v -> J^T v + g`` whose fixed point is the adjoint (G-1)."""
+
+    def __init__(self, transpose: Callable[[Mapping[str, np.ndarray]], Arrays], g: Arrays) -> None:
+        self._transpose, self._g = transpose, g
+
+    def evaluate(self, z: Mapping[str, np.ndarray], active: np.ndarray) -> Arrays:
+        back = self._transpose(z)
+        return {name: back[name] + self._g[name] for name in z}
+
+
+def gradient(
+    cell: Cell, states: Arrays, x: Mapping[str, np.ndarray], cotangent: Arrays, stop: StopRule, masks: Arrays | None
+) -> Gradient:
+    """Adjoint solve at the given states, then one VJP through f (G-1)."""
+    batch = len(next(iter(states.values())))
+    with np.errstate(all="ignore"):
+        values = _values_at(cell, states, x, batch)
+
+        def transpose(v: Mapping[str, np.ndarray]) -> Arrays:
+            back = vjp(cell, values, v, masks)
+            return {name: back.get(name, np.zeros_like(states[name])) for name in states}
+
+        kernels = ReferenceKernels()
+        v = {name: array.copy() for name, array in cotangent.items()}
+        result = iterate(_AdjointMap(transpose, cotangent), kernels, Picard(), stop, v)
+        back = vjp(cell, values, result.z, masks)
+    return Gradient(
+        parameters={name: back.get(name, np.zeros_like(array)) for name, array in cell.parameters.items()},
+        injections={name: back.get(name, np.zeros_like(array)) for name, array in x.items()},
+        adjoint=result.z,
+        status=result.status,
+        n_eval=result.n_eval,
+        residual=result.residual,
+    )
+
+
+def callable_gradient(transpose: Callable[..., Any], solution: Solution, cotangent: np.ndarray, stop: StopRule) -> Gradient:
+    """Adjoint solve for a plain callable with a given ``vjp(z, x, v)`` (S-11, G-1)."""
+    z, x = solution.states["z"], solution.x["x"]
+    g = {"z": np.asarray(cotangent)}
+    with np.errstate(all="ignore"):
+        adjoint_map = _AdjointMap(lambda v: {"z": np.asarray(transpose(z, x, v["z"]))}, g)
+        result = iterate(adjoint_map, ReferenceKernels(), Picard(), stop, {"z": g["z"].copy()})
+    return Gradient({}, {}, result.z, result.status, result.n_eval, result.residual)

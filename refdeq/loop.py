@@ -1,0 +1,145 @@
+"""The only solver loop of the package: evaluate, residual, stop, step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from refdeq import stopping
+from refdeq.kernels import Array, Kernels
+from refdeq.recording import Recorder
+from refdeq.solvers import Solver
+from refdeq.types import Status, StopRule
+
+__all__ = ["Evaluates", "LoopResult", "Progress", "iterate"]
+
+
+class Evaluates(Protocol):
+    """Anything that evaluates ``f`` for the active samples: a cell, a plain callable, an adjoint map."""
+
+    def evaluate(self, z: Mapping[str, Array], active: np.ndarray) -> Mapping[str, Array]:
+        """Return ``f(z)`` per state."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress hook sees between two evaluations.
+
+    Attributes
+    ----------
+    evaluation : int
+        Evaluations made so far.
+    running, finished : int
+        Samples still running, samples with a final status.
+    worst : float
+        Largest residual among the running samples; NaN when none runs.
+    """
+
+    evaluation: int
+    running: int
+    finished: int
+    worst: float
+
+
+@dataclass
+class LoopResult:
+    """Where the loop ended, per sample."""
+
+    z: dict[str, Array]
+    status: np.ndarray
+    n_eval: np.ndarray
+    residual: np.ndarray
+    scale: np.ndarray
+
+
+def iterate(
+    evaluator: Evaluates,
+    kernels: Kernels,
+    solver: Solver,
+    stop: StopRule,
+    z: dict[str, Array],
+    *,
+    returned: str = "last",
+    recorder: Recorder | None = None,
+    hook: Callable[[Progress], bool | None] | None = None,
+) -> LoopResult:
+    """Run a solver until every sample has a final status (S-1 to S-4, S-10).
+
+    Parameters
+    ----------
+    evaluator : Evaluates
+    kernels : Kernels
+    solver : Solver
+    stop : StopRule
+    z : dict of state name to backend array
+        First argument; changed in place.
+    returned : {"last", "lowest"}
+        S-4.
+    recorder : Recorder, optional
+        Told about every evaluation.
+    hook : callable, optional
+        Called between evaluations; returning False cancels the samples still running.
+
+    Returns
+    -------
+    LoopResult
+    """
+    batch = len(next(iter(z.values())))
+    status = np.full(batch, Status.RUNNING, dtype=np.int64)
+    n_eval = np.zeros(batch, dtype=np.int64)
+    residual, scale = np.full(batch, np.nan), np.full(batch, np.nan)
+    history: list[np.ndarray] = []
+    best = _Lowest(kernels, z, batch, stop) if returned == "lowest" else None
+    state = solver.init(kernels, z)
+    active = np.ones(batch, dtype=bool)
+    while active.any():
+        f = evaluator.evaluate(z, active)
+        kernels.residual([f[name] for name in z], list(z.values()), stop.norm, active, residual, scale)
+        n_eval[active] += 1
+        history.append(np.where(active, residual, np.nan))
+        decided = stopping.decide(stop, residual, scale, n_eval, np.asarray(history))
+        status[active] = decided[active]
+        if recorder is not None:
+            recorder.record(z, f, residual, scale, active)
+        if best is not None:
+            best.update(z, residual, scale, active)
+        active = status == Status.RUNNING
+        if hook is not None and hook(_progress(len(history), active, residual)) is False:
+            status[active] = Status.CANCELLED
+            active = np.zeros(batch, dtype=bool)
+        state = solver.step(kernels, z, f, state, active)
+    if best is not None:
+        return LoopResult(best.z, status, n_eval, best.residual, best.scale)
+    return LoopResult(z, status, n_eval, residual, scale)
+
+
+def _progress(evaluation: int, active: np.ndarray, residual: np.ndarray) -> Progress:
+    running = int(active.sum())
+    worst = float(residual[active].max()) if running else float("nan")
+    return Progress(evaluation, running, len(active) - running, worst)
+
+
+class _Lowest:
+    """Argument with the smallest residual so far (S-4): ties keep the earlier, NaN never wins, all NaN keeps z0.
+
+    The residual compared is the relative one when only ``rtol`` is given, else the absolute one.
+    """
+
+    def __init__(self, kernels: Kernels, z: Mapping[str, Array], batch: int, stop: StopRule) -> None:
+        self._kernels, self._eps = kernels, stop.eps
+        self._is_relative = stop.rtol is not None and stop.atol is None
+        self.z = {name: kernels.upload(kernels.download(value)) for name, value in z.items()}
+        self.residual, self.scale = np.full(batch, np.nan), np.full(batch, np.nan)
+        self._measure = np.full(batch, np.inf)
+
+    def update(self, z: Mapping[str, Array], residual: np.ndarray, scale: np.ndarray, active: np.ndarray) -> None:
+        measure = stopping.relative(residual, scale, self._eps) if self._is_relative else residual
+        better = active & (measure < self._measure)
+        first = active & np.isnan(self.residual) & ~better
+        self.residual[better | first], self.scale[better | first] = residual[better | first], scale[better | first]
+        self._measure[better] = measure[better]
+        for name, value in z.items():
+            self._kernels.copy_active(value, better, self.z[name])

@@ -1,0 +1,209 @@
+"""Backends: what one must offer, and how they are found. Nothing is imported before it is asked for, nothing falls back.
+
+Backends are discovered through the entry-point group ``refdeq.backends``; each entry is a function without arguments that returns
+a :class:`Backend`. Listing the names imports no backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from refdeq.errors import BackendUnavailableError, RefdeqError
+from refdeq.kernels import GateSpec, Kernels
+from refdeq.types import StopRule, Trace
+
+if TYPE_CHECKING:
+    from refdeq.graph import Graph
+    from refdeq.solvers import Solver
+
+__all__ = [
+    "Backend",
+    "BackendInfo",
+    "Executor",
+    "FusedResult",
+    "Plan",
+    "PlanRequest",
+    "Refusal",
+    "backend_names",
+    "load_backend",
+]
+
+GROUP = "refdeq.backends"
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What a backend declares; every claim is tested by ``refdeq validate``.
+
+    Attributes
+    ----------
+    name, summary : str
+    orders : tuple of str
+        ``"strict"`` (N-6: bit-identical to the reference) and/or ``"fast"`` (N-7: within the bound).
+    dtypes : tuple of str
+    determinism : str
+        Level R0 to R5 of the determinism ladder.
+    inactive_columns : {"skip", "read"}
+        D-7: whether weights of inactive columns are read.
+    activation : {"strict", "native"}
+        N-8.
+    """
+
+    name: str
+    summary: str
+    orders: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    determinism: str
+    inactive_columns: str
+    activation: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a backend has no fused plan for a request; it is not an error, the solve runs at op level."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What a fused plan would have to do.
+
+    Attributes
+    ----------
+    graph : Graph
+    solver : Solver
+    gates : dict of linear node name to GateSpec, empty without a delta rule
+    start, bias : str
+    refresh : int
+    returned : {"last", "lowest"}
+    order : {"strict", "fast"}
+    """
+
+    graph: Graph
+    solver: Solver
+    gates: Mapping[str, GateSpec]
+    start: str
+    bias: str
+    refresh: int
+    returned: str
+    order: str
+
+
+@dataclass
+class FusedResult:
+    """What one fused run returns: host arrays, per sample where it has a batch axis.
+
+    ``z`` is the argument of the last evaluation (S-4). ``r``, ``mask``, ``a`` and ``count`` are the delta memory after it, keyed as in
+    :class:`refdeq.delta.DeltaMemory`; they are empty without a rule. ``sent`` (per gate), ``nonzero`` (per gate) and ``macs`` (per
+    linear node) are int64 counters of shape (B,).
+    """
+
+    z: dict[str, np.ndarray]
+    status: np.ndarray
+    n_eval: np.ndarray
+    residual: np.ndarray
+    scale: np.ndarray
+    r: dict[str, np.ndarray]
+    mask: dict[str, np.ndarray]
+    a: dict[str, np.ndarray]
+    count: np.ndarray
+    sent: dict[str, np.ndarray]
+    nonzero: dict[str, np.ndarray]
+    macs: dict[str, np.ndarray]
+
+
+class Executor(Protocol):
+    """A plan bound to parameter values."""
+
+    def run(
+        self,
+        z0: Mapping[str, np.ndarray],
+        hoisted: Mapping[str, np.ndarray],
+        memory: Any,
+        stop: StopRule,
+        trace: Trace | None,
+    ) -> FusedResult:
+        """Solve every sample; `memory` is a :class:`refdeq.delta.DeltaMemory` to go on from, or None.
+
+        `trace` has buffers for ``stop.max_eval`` evaluations of every sample, filled in place.
+        """
+
+
+class Plan(Protocol):
+    """A whole solve in one compiled routine for one graph, solver and rule."""
+
+    name: str
+
+    def bind(self, parameters: Mapping[str, np.ndarray], *, threads: int) -> Executor:
+        """Prepare weights once; the executor may be run many times."""
+
+
+class Backend(Protocol):
+    """A backend: op-level kernels for everything, fused plans where it has them."""
+
+    info: BackendInfo
+
+    def unavailable(self) -> tuple[str, str] | None:
+        """Return None when it can run here, else (reason, hint)."""
+
+    def kernels(self, *, order: str, threads: int) -> Kernels:
+        """Return op-level primitives."""
+
+    def plan(self, request: PlanRequest) -> Plan | Refusal:
+        """Return a fused plan, or say why there is none."""
+
+    def describe(self) -> dict[str, str]:
+        """Return versions, devices, threads: facts for ``refdeq info``."""
+
+
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def backend_names() -> tuple[str, ...]:
+    """Names of all registered backends, the reference first; nothing is imported.
+
+    >>> backend_names()[0]
+    'reference'
+    """
+    return tuple(sorted({"reference", *_entries()}, key=lambda name: (name != "reference", name)))
+
+
+def load_backend(name: str) -> Backend:
+    """Import a backend and check that it can run.
+
+    Raises
+    ------
+    BackendUnavailableError
+        The name is unknown, its package cannot be imported, or it says that it cannot run here.
+
+    Examples
+    --------
+    >>> load_backend("reference").info.orders
+    ('strict',)
+    """
+    if name == "reference":
+        from refdeq.reference import ReferenceBackend
+
+        return ReferenceBackend()
+    entry = _entries().get(name)
+    if entry is None:
+        raise BackendUnavailableError(name, "no such backend is installed", f"known: {', '.join(backend_names())}")
+    try:
+        backend: Backend = entry.load()()
+        problem = backend.unavailable()
+    except RefdeqError:
+        raise
+    except Exception as error:
+        raise BackendUnavailableError(
+            name, f"{type(error).__name__}: {error}", f"check the package behind {entry.value}"
+        ) from error
+    if problem is not None:
+        raise BackendUnavailableError(name, *problem)
+    return backend

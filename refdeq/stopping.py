@@ -1,0 +1,63 @@
+"""Per-sample decisions after an evaluation (S-2, S-3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refdeq.types import Status, StopRule
+
+__all__ = ["decide", "relative"]
+
+
+def relative(residual: np.ndarray, scale: np.ndarray, eps: float) -> np.ndarray:
+    """Relative residual ``||f - z|| / (||f|| + eps)`` (S-2), in float64.
+
+    >>> relative(np.array([1.0]), np.array([4.0]), 1e-9).round(6)
+    array([0.25])
+    """
+    with np.errstate(invalid="ignore"):
+        return residual / (scale + eps)
+
+
+def decide(stop: StopRule, residual: np.ndarray, scale: np.ndarray, n_eval: np.ndarray, history: np.ndarray) -> np.ndarray:
+    """Status of each sample after an evaluation, in the order of S-3.
+
+    Parameters
+    ----------
+    stop : StopRule
+    residual, scale : (B,) float64
+        ``||f - z||`` and ``||f||``.
+    n_eval : (B,) int64
+        Evaluations so far, this one included.
+    history : (T, B) float64
+        Residuals of this and all earlier evaluations.
+
+    Returns
+    -------
+    (B,) int64 of :class:`refdeq.types.Status`; RUNNING where the sample goes on
+
+    Examples
+    --------
+    >>> one = np.array([1e-4])
+    >>> int(decide(StopRule(atol=1e-3), one, one, np.array([1]), one[None])[0]) == Status.CONVERGED
+    True
+    """
+    status = np.full(len(residual), Status.RUNNING, dtype=np.int64)
+    status[n_eval >= stop.max_eval] = Status.MAX_EVAL
+    status[_stagnated(stop, history)] = Status.STAGNATED
+    if stop.divergence is not None:
+        status[residual > stop.divergence * history[0]] = Status.DIVERGED
+    if stop.atol is not None:
+        status[residual <= stop.atol] = Status.CONVERGED
+    if stop.rtol is not None:
+        status[relative(residual, scale, stop.eps) <= stop.rtol] = Status.CONVERGED
+    status[~(np.isfinite(residual) & np.isfinite(scale))] = Status.NONFINITE
+    return status
+
+
+def _stagnated(stop: StopRule, history: np.ndarray) -> np.ndarray:
+    """Whether the lowest residual of the last w evaluations is not below q times the lowest before them (S-3)."""
+    if stop.stagnation is None or len(history) <= stop.stagnation[0]:
+        return np.zeros(history.shape[1], dtype=bool)
+    window, ratio = stop.stagnation
+    return ~(history[-window:].min(axis=0) < ratio * history[:-window].min(axis=0))
