@@ -5,8 +5,7 @@ between values that are all computed, so that LLVM turns a plain loop over a con
 stay scalar, see N-8). Integers never leave the floating-point registers: adding a large constant puts a small whole number into
 the low bits of a float64, where shifts and masks can reach it, because AVX2 cannot convert float64 to int64.
 
-No ``fastmath`` here, in either order: activations are exact in bits whatever the order of the sums (E-1). Permission to contract
-or reorder belongs to each instruction in LLVM, so a caller compiled with ``fastmath`` cannot pass its own on to these.
+No ``fastmath`` here, in either order: activations are exact in bits whatever the order of the sums (E-1).
 
 The functions may be called from any ``@njit`` code. float32 callers widen the argument and round the result once (N-8).
 """
@@ -22,8 +21,12 @@ from refdeq import scalar
 
 __all__ = ["cos", "exp", "inlined", "sigmoid", "sin", "tanh"]
 
-inlined = njit(error_model="numpy", forceinline=True, nogil=True)
-"""Decorator of small functions that must vanish into their callers."""
+inlined = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True)
+"""Decorator of small functions that must vanish into their callers, exact in bits wherever they end up.
+
+``fastmath=False`` has to be said: a function that leaves it unset inherits the setting of whichever caller is compiled first,
+and every later caller shares that compilation, strict ones included.
+"""
 
 _LOG2_E = scalar._LOG2_E
 _LN2_HIGH, _LN2_LOW = scalar._LN2_HIGH, scalar._LN2_LOW
