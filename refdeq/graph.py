@@ -114,7 +114,7 @@ class Graph:
                     "name": node.name,
                     "op": node.op,
                     "inputs": list(node.inputs),
-                    "attributes": {k: list(v) if isinstance(v, tuple) else v for k, v in node.attributes.items()},
+                    "attributes": {k: list(v) if isinstance(v, tuple) else v for k, v in sorted(node.attributes.items())},
                 }
                 for node in self.nodes
             ],
@@ -237,7 +237,7 @@ class Cell:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of graph and parameter bits; delta memory remembers it (D-9)."""
-        sha = hashlib.sha256(json.dumps(self.graph.to_dict(), sort_keys=True).encode())
+        sha = hashlib.sha256(json.dumps(self.graph.to_dict()).encode())
         for name in sorted(self.parameters):
             sha.update(name.encode() + b"\0" + self.parameters[name].tobytes())
         return sha.hexdigest()

@@ -5,16 +5,17 @@ Extra tensors (inputs, targets, a readout) may ride along under ``extra.NAME``; 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 
-from refdeq.errors import FileFormatError, GraphError, RefdeqError
+from refdeq.errors import ArgumentError, FileFormatError, RefdeqError
 from refdeq.graph import Cell, Graph
 
 __all__ = ["FORMAT", "load_cell", "save_cell"]
@@ -42,6 +43,13 @@ def save_cell(
         Tensors that belong to the cell's use, not to its definition.
     meta : dict of str to str, optional
 
+    Raises
+    ------
+    ArgumentError
+        An extra has a dtype that the file cannot hold (native byte order, no objects).
+    FileFormatError
+        The file cannot be written; nothing is left behind.
+
     Examples
     --------
     >>> import tempfile, refdeq
@@ -53,24 +61,41 @@ def save_cell(
     """
     from safetensors.numpy import save
 
+    kept = {name: np.array(array, order="C") for name, array in (extras or {}).items()}
+    for name, array in kept.items():
+        if array.dtype.kind not in "biuf" or not array.dtype.isnative:
+            raise ArgumentError(f"extras[{name!r}]", expected="numbers or bools in native byte order", got=array.dtype)
+    notes = dict(meta or {})
     tensors = {f"parameter.{name}": array for name, array in cell.parameters.items()}
-    tensors |= {f"extra.{name}": np.ascontiguousarray(array) for name, array in (extras or {}).items()}
+    tensors |= {f"extra.{name}": array for name, array in kept.items()}
     header = {
         "format": FORMAT,
-        "graph": json.dumps(cell.graph.to_dict(), sort_keys=True),
-        "meta": json.dumps(dict(meta or {}), sort_keys=True),
-        "digest": cell.digest,
+        "graph": json.dumps(cell.graph.to_dict()),
+        "meta": json.dumps(notes),
+        "digest": _file_digest(cell, kept, notes),
     }
-    data = save(tensors, metadata=header)
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    _write_whole(Path(path), save(tensors, metadata=header))
+
+
+def _file_digest(cell: Cell, extras: Mapping[str, np.ndarray], meta: Mapping[str, str]) -> str:
+    """SHA-256 of everything the file says."""
+    sha = hashlib.sha256((cell.digest + json.dumps(meta, sort_keys=True)).encode())
+    for name in sorted(extras):
+        array = extras[name]
+        sha.update(f"{name}\0{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return sha.hexdigest()
+
+
+def _write_whole(target: Path, data: bytes) -> None:
+    """Write beside the target, then move into place: an interrupted save leaves the old file, or none."""
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        part.write_bytes(data)
+        os.replace(part, target)
+    except OSError as error:
+        raise FileFormatError(f"{target}: cannot be written ({error})") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @overload
@@ -99,16 +124,12 @@ def load_cell(path: str | os.PathLike[str], *, with_extras: bool = False) -> Cel
     """
     try:
         header, tensors = _read(Path(path))
-        cell = _cell_of(header, tensors)
-        meta: dict[str, str] = json.loads(header["meta"])
+        loaded = _contents(header, tensors)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
-    except (GraphError, RefdeqError, KeyError, TypeError, ValueError) as error:
+    except (RefdeqError, KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: not a refdeq cell ({error})") from error
-    if not with_extras:
-        return cell
-    extras = {name.removeprefix("extra."): array for name, array in tensors.items() if name.startswith("extra.")}
-    return cell, extras, meta
+    return loaded if with_extras else loaded[0]
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
@@ -124,13 +145,15 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise FileFormatError(f"truncated or corrupt ({error})") from error
 
 
-def _cell_of(header: Mapping[str, str], tensors: Mapping[str, Any]) -> Cell:
+def _contents(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Loaded:
     if header.get("format") != FORMAT:
         raise FileFormatError(f"not a refdeq cell: format is {header.get('format')!r}, expected {FORMAT!r}")
-    graph = Graph.from_dict(json.loads(header["graph"]))
-    prefix = "parameter."
-    parameters = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-    cell = Cell(graph, parameters)
-    if cell.digest != header.get("digest"):
-        raise FileFormatError("parameters or graph differ from the digest in the file: it was changed or damaged")
-    return cell
+    groups: dict[str, dict[str, np.ndarray]] = {"parameter": {}, "extra": {}}
+    for full_name, array in tensors.items():
+        group, _, name = full_name.partition(".")
+        groups[group][name] = array
+    cell = Cell(Graph.from_dict(json.loads(header["graph"])), groups["parameter"])
+    meta: dict[str, str] = json.loads(header["meta"])
+    if _file_digest(cell, groups["extra"], meta) != header["digest"]:
+        raise FileFormatError("contents differ from the digest in the file: it was changed or damaged")
+    return cell, groups["extra"], meta
