@@ -239,7 +239,8 @@ def _run_loop(
     z = {name: kernels.upload(array) for name, array in start.items()}
     recorder = Recorder(evaluator, kernels, native=backend.info.activation == "native") if trace else None
     result = iterate(evaluator, kernels, solver, stop, z, returned=returned, recorder=recorder, hook=hook)
-    cost = measure_cost(evaluator.cell, result.n_eval, evaluator.macs, evaluator.sent, evaluator.nonzero)
+    counters = (evaluator.macs, evaluator.sent, evaluator.nonzero, evaluator.dense_nonzero)
+    cost = measure_cost(evaluator.cell, result.n_eval, *counters)
     return _solution(result, kernels, stop, cost, evaluator.memory(), _recorded(recorder, len(result.status)))
 
 
@@ -291,7 +292,7 @@ def _run_fused(
         residual=out.residual,
         scale=out.scale,
         stop=stop,
-        cost=measure_cost(cell, out.n_eval, out.macs, out.sent, out.nonzero),
+        cost=measure_cost(cell, out.n_eval, out.macs, out.sent, out.nonzero, {}),
         memory=after,
         trace=_shortened(buffers),
         executor="fused",

@@ -7,26 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refdeq.cost_official import OfficialCost, official_cost
 from refdeq.graph import Cell, Node
 from refdeq.ops import OPS
 from refdeq.ops.base import size
 from refdeq.types import OpCount
 
-__all__ = ["OFFICIAL_NOTE", "Cost", "OfficialCost", "measure_cost", "official_dense"]
-
-OFFICIAL_NOTE = (
-    "official accounting: dense convolution cost without the kernel area, times nnz/numel (zeros of the first dense input count "
-    "as skipped), plus numel per gate, 1 per relu, 3 per sigmoid, 10 per tanh, 2 per blended element"
-)
-"""The sentence that goes with every official figure (C-3)."""
-
-
-@dataclass(frozen=True)
-class OfficialCost:
-    """FLOPs in the published code's accounting (C-3); see ``OFFICIAL_NOTE``."""
-
-    flops: float
-    flops_dense: float
+__all__ = ["Cost", "measure_cost"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +65,7 @@ def measure_cost(
     macs: Mapping[str, np.ndarray],
     sent: Mapping[str, np.ndarray],
     nonzero: Mapping[str, np.ndarray],
+    dense_nonzero: Mapping[str, np.ndarray],
 ) -> Cost:
     """Total up the counters of a solve.
 
@@ -87,6 +75,8 @@ def measure_cost(
     n_eval : (B,) int64
     macs : dict of gated linear node to (B,) int64
     sent, nonzero : dict of watched value to (B,) int64
+    dense_nonzero : dict of linear node that a rule lists dense to (B,) int64
+        Non-zeros of its inputs (C-3).
 
     Returns
     -------
@@ -107,6 +97,11 @@ def measure_cost(
         hoisted += _node_cost(cell, node).macs * batch
     for value in sent:
         overhead += OpCount(elementwise=2 * size(cell.graph.shapes[value]) * evaluations)
+    multiplied = {
+        node.name: int((nonzero[node.inputs[0]] if node.name in macs else dense_nonzero[node.name]).sum())
+        for node in cell.graph.linear_nodes
+        if sent
+    }
     return Cost(
         macs=int(per_sample.sum()),
         macs_dense=dense_total,
@@ -115,38 +110,5 @@ def measure_cost(
         by_gate={value: int(counts.sum()) for value, counts in sent.items()},
         macs_hoisted=hoisted,
         overhead=overhead,
-        official=_official(cell, evaluations, nonzero) if sent else None,
+        official=official_cost(cell.graph, evaluations, multiplied, macs) if sent else None,
     )
-
-
-def official_dense(cell: Cell, node: Node) -> float:
-    """Dense cost of a linear node in the published code's accounting: no kernel area, bias included (C-3)."""
-    shape = cell.graph.shapes[node.name]
-    channels = cell.graph.parameters[node.inputs[1]][1] if node.op == "Conv" else cell.graph.shapes[node.inputs[0]][1]
-    return float(size(shape) * (channels + (len(node.inputs) == 3)))
-
-
-_OFFICIAL_NONLINEAR = {"Relu": 1, "Sigmoid": 3, "Tanh": 10}
-
-
-def _official(cell: Cell, evaluations: int, nonzero: Mapping[str, np.ndarray]) -> OfficialCost:
-    """FLOPs of a whole solve in the published accounting (C-3); a blend is a Mul or Add of two state-dependent values."""
-    graph = cell.graph
-    gated = {node.name for node in graph.linear_nodes if node.inputs[0] in nonzero}
-    flops = dense = 0.0
-    for node in graph.loop_nodes:
-        elements = size(graph.shapes[node.name]) * evaluations
-        if node.op in ("Gemm", "Conv"):
-            full = official_dense(cell, node)
-            dense += full * evaluations
-            watched = node.inputs[0]
-            if node.name in gated:
-                flops += full * float(nonzero[watched].sum()) / size(graph.shapes[watched])
-            else:
-                flops += full * evaluations
-        elif node.op in _OFFICIAL_NONLINEAR:
-            flops += _OFFICIAL_NONLINEAR[node.op] * elements
-            dense += _OFFICIAL_NONLINEAR[node.op] * elements
-    for value in nonzero:
-        flops += size(graph.shapes[value]) * evaluations
-    return OfficialCost(flops, dense)

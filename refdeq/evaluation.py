@@ -39,6 +39,8 @@ class Evaluator:
         Multiply-accumulates spent by gated nodes so far (C-1).
     sent, nonzero : dict of gate to (B,) int64
         Elements sent so far, and those of them that were not zero (C-3).
+    dense_nonzero : dict of linear node that the rule lists dense to (B,) int64
+        Elements of its inputs so far that were not zero (C-3).
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Evaluator:
         self.macs = {name: np.zeros(self.batch, dtype=np.int64) for name in self.gated}
         self.sent = {value: np.zeros(self.batch, dtype=np.int64) for value in self.gates}
         self.nonzero = {value: np.zeros(self.batch, dtype=np.int64) for value in self.gates}
+        ungated = [node.name for node in graph.linear_nodes if self.rule is not None and node.name not in self.gated]
+        self.dense_nonzero = {name: np.zeros(self.batch, dtype=np.int64) for name in ungated}
         self.r = {value: self._empty(value) for value in self.gates}
         self.d = {value: self._empty(value) for value in self.gates}
         self.mask = {value: self._empty(value, "bool") for value in self.gates}
@@ -125,21 +129,26 @@ class Evaluator:
                     started.add(node.inputs[0])
                 self._run_gated(node, active)
             else:
+                if node.name in self.dense_nonzero:
+                    self.kernels.count_nonzero(self.values[node.inputs[0]], active, self.dense_nonzero[node.name])
                 self._run_operator(node, active)
         self.count[active] += 1
         return {state: self.values[value] for state, value in self.cell.graph.outputs.items()}
 
     def _starting(self, active: np.ndarray) -> np.ndarray:
         """Samples whose evaluation is the dense start of D-5."""
-        dense = self.rule is not None and self.rule.start == "dense"
-        return active & (self.count == 0) if dense else np.zeros_like(active)
+        if self.rule is None or self.rule.start == "zero":
+            return np.zeros_like(active)
+        fresh: np.ndarray = active & (self.count == 0)
+        return fresh
 
     def _refreshing(self, active: np.ndarray) -> np.ndarray:
         """Samples whose accumulators are recomputed densely after the gate (D-12)."""
         every = self.rule.refresh if self.rule is not None else 0
         if every == 0:
             return np.zeros_like(active)
-        return active & (self.count > 0) & (self.count % every == 0) & ~self._starting(active)
+        due: np.ndarray = active & (self.count > 0) & (self.count % every == 0)
+        return due
 
     def _advance_gate(self, value: str, active: np.ndarray) -> None:
         """Start (D-5) or gate (D-1 to D-4) one watched value."""
