@@ -1,7 +1,7 @@
 """refdeq: the executable specification of DeltaDEQ and of deep-equilibrium solvers.
 
-The usual entry points are :func:`solve`, :func:`gradient`, :class:`DeltaRule`, :class:`StopRule` and :mod:`refdeq.models`. Importing
-this package imports NumPy and SciPy only.
+The usual entry points are :func:`solve`, :func:`gradient`, :class:`DeltaRule`, :class:`StopRule` and
+:mod:`refdeq.models`. Importing this package imports NumPy and SciPy only.
 """
 
 from refdeq import models

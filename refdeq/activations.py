@@ -41,7 +41,7 @@ def exp(x: Array) -> Array:
 def tanh(x: Array) -> Array:
     """Strict hyperbolic tangent of a float64 array (N-8).
 
-    >>> tanh(np.array([-0.0, np.inf]))
+    >>> tanh(np.array([-0.0, 20.0]))
     array([-0.,  1.])
     """
     size = np.abs(x)
@@ -76,7 +76,8 @@ def _sin_kernel(t: Array) -> Array:
     s = t * t
     p = (1.58969099521155010221e-10 * s - 2.50507602534068634195e-8) * s + 2.75573137070700676789e-6
     p = (p * s - 1.98412698298579493134e-4) * s + 8.33333333332248946124e-3
-    return t + (s * t) * (p * s - 1.66666666666666324348e-1)
+    y: Array = t + (s * t) * (p * s - 1.66666666666666324348e-1)
+    return y
 
 
 def _cos_kernel(t: Array) -> Array:
@@ -86,11 +87,13 @@ def _cos_kernel(t: Array) -> Array:
     p = p * s + 4.16666666666666019037e-2
     half = 0.5 * s
     w = 1.0 - half
-    return w + (((1.0 - w) - half) + (s * s) * p)
+    y: Array = w + (((1.0 - w) - half) + (s * s) * p)
+    return y
 
 
 def _in_range(x: Array) -> Array:
-    return np.abs(x) <= scalar.TRIG_LIMIT
+    usable: Array = np.abs(x) <= scalar.TRIG_LIMIT
+    return usable
 
 
 def sin(x: Array) -> Array:

@@ -22,7 +22,7 @@ def round_to_format(values: np.ndarray, name: str) -> np.ndarray:
     Examples
     --------
     >>> round_to_format(np.array([1.00390625, 3.0e38]), "bfloat16")
-    array([1.00000000e+00, 2.99076495e+38])
+    array([1.00000000e+00, 3.00405527e+38])
     """
     if name == "float16":
         with np.errstate(over="ignore"):

@@ -1,8 +1,8 @@
 """The cell as data: a small graph of ONNX-named operators, and the arrays of its parameters.
 
-A :class:`Graph` is names, shapes and nodes; a :class:`Cell` adds parameter arrays. One definition of ``f(z, x)`` gives dense and
-delta evaluation, gradients, exact cost and a file any language can read. Shapes are static but for the batch axis (E-2); shapes
-and dtypes are inferred and checked when the graph is built.
+A :class:`Graph` is names, shapes and nodes; a :class:`Cell` adds parameter arrays. One definition of ``f(z, x)`` gives dense
+and delta evaluation, gradients, exact cost and a file any language can read. Shapes are static but for the batch axis (E-2);
+shapes and dtypes are inferred and checked when the graph is built.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Cell:
     >>> import refdeq
     >>> cell = refdeq.models.rnn(np.zeros((2, 2)), np.ones((2, 1)), np.zeros(2))
     >>> cell
-    Cell(float64, states: z (2,), injections: x (1,), 3 nodes, 8 parameters)
+    Cell(float64, states: z (2,), injections: x (1,), 4 nodes, 8 parameters)
     """
 
     graph: Graph

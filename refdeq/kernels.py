@@ -51,7 +51,8 @@ class OpFunction(Protocol):
 
     def __call__(
         self, inputs: Sequence[Array], batched: Sequence[bool], attributes: Mapping[str, Any], active: np.ndarray, out: Array
-    ) -> None: ...
+    ) -> None:
+        """Evaluate the operator for the active samples."""
 
 
 class Kernels(Protocol):

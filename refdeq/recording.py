@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Recorder:
         hoisted = {}
         if evaluator is not None:
             hoisted = {n.name: self._kernels.download(evaluator.values[n.name]) for n in evaluator.cell.graph.hoisted}
-        parts = {
+        parts: dict[str, Any] = {
             part: {name: np.stack([frame[part][name] for frame in self._frames]) for name in self._frames[0][part]}
             for part in self._frames[0]
         }

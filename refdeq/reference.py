@@ -31,18 +31,23 @@ class ReferenceKernels:
         self.ops = {name: _op_function(op) for name, op in OPS.items()}
 
     def upload(self, array: Array) -> Array:
+        """Return a contiguous copy."""
         return np.array(array, order="C")
 
     def download(self, array: Array) -> Array:
+        """Return a copy."""
         return np.array(array)
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return an array whose contents are undefined."""
         return np.empty(shape, dtype=dtype)
 
     def fill(self, value: float, active: Array, out: Array) -> None:
+        """Set every element of the active samples to `value`."""
         out[active] = value
 
     def copy_active(self, source: Array, active: Array, out: Array) -> None:
+        """Copy the active samples."""
         out[active] = source[active]
 
     def gate(self, u: Array, spec: GateSpec, active: Array, r: Array, mask: Array, d: Array) -> None:
@@ -125,9 +130,9 @@ def difference(u: Array, r: Array, delta_dtype: str | None) -> Array:
     >>> difference(np.array([1.5]), np.array([1.0]), None)
     array([0.5])
     """
-    if delta_dtype is None:
-        return u - r
-    return (u.astype(delta_dtype) - r.astype(delta_dtype)).astype(u.dtype)
+    dtype = u.dtype if delta_dtype is None else np.dtype(delta_dtype)
+    delta: Array = u.astype(dtype) - r.astype(dtype)
+    return delta.astype(u.dtype)
 
 
 def decide(delta: Array, threshold: Array, compare: str) -> Array:
@@ -136,9 +141,8 @@ def decide(delta: Array, threshold: Array, compare: str) -> Array:
     >>> decide(np.array([0.5, np.nan, 0.1]), np.array(0.5), "ge")
     array([ True,  True, False])
     """
-    if compare == "ge":
-        return ~(np.abs(delta) < threshold)
-    return ~(np.abs(delta) <= threshold)
+    below: Array = np.abs(delta) < threshold if compare == "ge" else np.abs(delta) <= threshold
+    return ~below
 
 
 def group(sent: Array, granularity: str, tile: tuple[int, int, int] | None) -> Array:
@@ -190,7 +194,8 @@ def norm_of(rows: Array, norm: str) -> Array:
     array([5.])
     """
     if norm == "linf":
-        return np.max(np.abs(rows), axis=1, initial=0.0)
+        largest: Array = np.max(np.abs(rows), axis=1, initial=0.0)
+        return largest
     squares = np.pad(rows * rows, ((0, 0), (0, -rows.shape[1] % 32)))
     lanes = np.zeros((len(rows), 32))
     for first in range(0, squares.shape[1], 32):

@@ -1,7 +1,7 @@
 """Backends: what one must offer, and how they are found. Nothing is imported before it is asked for, nothing falls back.
 
-Backends are discovered through the entry-point group ``refdeq.backends``; each entry is a function without arguments that returns
-a :class:`Backend`. Listing the names imports no backend.
+Backends are discovered through the entry-point group ``refdeq.backends``; each entry is a function without arguments that
+returns a :class:`Backend`. Listing the names imports no backend.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ class PlanRequest:
 class FusedResult:
     """What one fused run returns: host arrays, per sample where it has a batch axis.
 
-    ``z`` is the argument of the last evaluation (S-4). ``r``, ``mask``, ``a`` and ``count`` are the delta memory after it, keyed as in
-    :class:`refdeq.delta.DeltaMemory`; they are empty without a rule. ``sent`` (per gate), ``nonzero`` (per gate) and ``macs`` (per
-    linear node) are int64 counters of shape (B,).
+    ``z`` is the argument of the last evaluation (S-4). ``r``, ``mask``, ``a`` and ``count`` are the delta memory after it,
+    keyed as in :class:`refdeq.delta.DeltaMemory`; they are empty without a rule. ``sent`` (per gate), ``nonzero`` (per gate)
+    and ``macs`` (per linear node) are int64 counters of shape (B,).
     """
 
     z: dict[str, np.ndarray]

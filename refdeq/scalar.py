@@ -221,8 +221,8 @@ def _cos_kernel(t: float) -> float:
 def sin(x: float) -> float:
     """Strict sine (N-8).
 
-    Below 2.5 ulp for ``|x| <= 2**20`` (measured 2.2); up to ``|x| = 2**30`` the error is that of moving `x` by one ulp; beyond, and for Inf and
-    NaN, the result is NaN (use a native activation for such arguments). Keeps the sign of zero.
+    Below 2.5 ulp for ``|x| <= 2**20`` (measured 2.2); up to ``|x| = 2**30`` the error is that of moving `x` by one ulp;
+    beyond, and for Inf and NaN, the result is NaN (use a native activation for such arguments). Keeps the sign of zero.
 
     >>> sin(-0.0), sin(math.inf)
     (-0.0, nan)

@@ -60,4 +60,5 @@ def _stagnated(stop: StopRule, history: np.ndarray) -> np.ndarray:
     if stop.stagnation is None or len(history) <= stop.stagnation[0]:
         return np.zeros(history.shape[1], dtype=bool)
     window, ratio = stop.stagnation
-    return ~(history[-window:].min(axis=0) < ratio * history[:-window].min(axis=0))
+    improved: np.ndarray = history[-window:].min(axis=0) < ratio * history[:-window].min(axis=0)
+    return ~improved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from refdeq.types import OpCount
 __all__ = ["OPS", "accumulate_conv", "conv_fan_out", "conv_geometry", "conv_taps"]
 
 Array = np.ndarray
+Index = tuple[Any, ...]
+"""Index of trailing (spatial) axes: behind an ellipsis."""
 
 
 def conv_geometry(rank: int, attributes: Attributes, kernel: Shape) -> tuple[Shape, Shape, Shape, Shape]:
@@ -53,9 +56,7 @@ def _conv_infer(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     return (BATCH, weight[0], *lengths)
 
 
-def conv_taps(
-    data: Shape, out: Shape, kernel: Shape, attributes: Attributes
-) -> Iterator[tuple[Shape, tuple[slice, ...], tuple[slice, ...]]]:
+def conv_taps(data: Shape, out: Shape, kernel: Shape, attributes: Attributes) -> Iterator[tuple[Index, Index, Index]]:
     """Kernel positions in strict order, each with the input and output sites it joins (padded taps absent, N-6).
 
     Parameters
@@ -65,7 +66,7 @@ def conv_taps(
 
     Yields
     ------
-    tap, input slices, output slices
+    tap, input slices, output slices: indices of the spatial axes, to follow an ellipsis
     """
     strides, before, _, dilations = conv_geometry(len(kernel), attributes, kernel)
     for tap in itertools.product(*map(range, kernel)):
@@ -79,7 +80,7 @@ def conv_taps(
             sources.append(slice(first * stride + shift, last * stride + shift + 1, stride))
             targets.append(slice(first, last + 1))
         else:
-            yield tap, tuple(sources), tuple(targets)
+            yield (..., *tap), (..., *sources), (..., *targets)
 
 
 def accumulate_conv(d: Array, sent: Array | None, weight: Array, attributes: Attributes, a: Array) -> None:
@@ -107,14 +108,15 @@ def accumulate_conv(d: Array, sent: Array | None, weight: Array, attributes: Att
     for tap, source, target in conv_taps(d.shape[2:], a.shape[2:], weight.shape[2:], attributes):
         for c in range(inputs):
             for g in range(group):
-                value = d[(slice(None), g * inputs + c, None, *source)]
-                column = weight[(slice(g * outputs, (g + 1) * outputs), c, *tap)]
-                block = a[(slice(None), slice(g * outputs, (g + 1) * outputs), *target)]
-                added = block + value * column[(slice(None), *(None,) * len(tap))]
+                mine = slice(g * outputs, (g + 1) * outputs)
+                value = d[:, g * inputs + c, None][source]
+                column = weight[mine, c][tap].reshape(-1, *(1,) * (d.ndim - 2))
+                block = a[:, mine][target]
+                added = block + value * column
                 if sent is None:
                     block[...] = added
                 else:
-                    np.copyto(block, added, where=sent[(slice(None), g * inputs + c, None, *source)])
+                    np.copyto(block, added, where=sent[:, g * inputs + c, None][source])
 
 
 def conv_fan_out(data: Shape, out: Shape, weight: Shape, attributes: Attributes) -> Array:
@@ -127,7 +129,8 @@ def conv_fan_out(data: Shape, out: Shape, weight: Shape, attributes: Attributes)
     taps = np.zeros(data[2:], dtype=np.int64)
     for _, source, _ in conv_taps(data[2:], out[2:], weight[2:], attributes):
         taps[source] += 1
-    return taps[None] * (weight[0] // attributes["group"])
+    fan_out: Array = taps[None] * (weight[0] // attributes["group"])
+    return fan_out
 
 
 def _conv(inputs: Sequence[Array], attributes: Attributes) -> Array:
@@ -149,10 +152,9 @@ def _conv_vjp(inputs: Sequence[Array], out: Array, attributes: Attributes, g: Ar
     for tap, source, target in conv_taps(data.shape[2:], out.shape[2:], weight.shape[2:], attributes):
         for k in range(group):
             mine, theirs = slice(k * channels, (k + 1) * channels), slice(k * outputs, (k + 1) * outputs)
-            x, y = data[(slice(None), mine, *source)], g[(slice(None), theirs, *target)]
-            w = weight[(theirs, slice(None), *tap)]
-            to_data[(slice(None), mine, *source)] += np.einsum(f"bm{sites},mc->bc{sites}", y, w)
-            to_weight[(theirs, slice(None), *tap)] += np.einsum(f"bm{sites},bc{sites}->mc", y, x)
+            x, y, w = data[:, mine][source], g[:, theirs][target], weight[theirs][tap]
+            to_data[:, mine][source] += np.einsum(f"bm{sites},mc->bc{sites}", y, w)
+            to_weight[theirs][tap] += np.einsum(f"bm{sites},bc{sites}->mc", y, x)
     gradients = [to_data, to_weight]
     if len(inputs) == 3:
         gradients.append(g.sum(axis=(0, *range(2, g.ndim))))

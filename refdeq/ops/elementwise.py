@@ -88,7 +88,8 @@ def _leaky_relu(x: Array, attributes: Attributes) -> Array:
 
 
 def _leaky_slope(x: Array, _out: Array, attributes: Attributes) -> Array:
-    return np.where(x < 0, x.dtype.type(attributes["alpha"]), x.dtype.type(1))
+    slope: Array = np.where(x < 0, x.dtype.type(attributes["alpha"]), x.dtype.type(1))
+    return slope
 
 
 OPS: tuple[Op, ...] = (

@@ -72,10 +72,11 @@ def _gemm_infer(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
 def add_scaled_bias(a: Array, bias: Array | None, alpha: float, beta: float) -> Array:
     """Output of a linear node from its accumulator (D-6, N-6): ``fl(fl(alpha a) + fl(beta b))``, one rounding each."""
     scalar = a.dtype.type
-    scaled = a if alpha == 1.0 else scalar(alpha) * a
+    scaled: Array = a if alpha == 1.0 else scalar(alpha) * a
     if bias is None:
         return scaled
-    return scaled + (bias if beta == 1.0 else scalar(beta) * bias)
+    out: Array = scaled + (bias if beta == 1.0 else scalar(beta) * bias)
+    return out
 
 
 def _gemm(inputs: Sequence[Array], attributes: Attributes) -> Array:

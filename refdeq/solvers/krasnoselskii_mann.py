@@ -17,8 +17,8 @@ __all__ = ["KrasnoselskiiMann"]
 class KrasnoselskiiMann:
     """Damped iteration ``z <- (1 - alpha) z + alpha f(z)`` (S-6).
 
-    Converges for nonexpansive maps with ``0 < alpha < 1``, and for contractions up to ``alpha = 1``, which is Picard exactly. The
-    residual is that of f, not of the damped step.
+    Converges for nonexpansive maps with ``0 < alpha < 1``, and for contractions up to ``alpha = 1``, which is Picard exactly.
+    The residual is that of f, not of the damped step.
 
     Parameters
     ----------
