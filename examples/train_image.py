@@ -29,8 +29,8 @@ is stored, not how well unseen pixels are predicted.  The input scale of 112 and
 (about a minute on one core) are chosen for the delta rule: longer training raises the PSNR further, but then
 the same threshold costs more dB, because there is less error left for it to hide in.
 
-    python examples/train_image.py --filter siren --out weights/image_siren.npz
-    python examples/train_image.py --filter fourier --out weights/image_fourier.npz
+    python examples/train_image.py --filter siren --out refdeq/models/data/image_siren.safetensors
+    python examples/train_image.py --filter fourier --out refdeq/models/data/image_fourier.safetensors
     python examples/train_image.py --check       # implicit gradient against central differences
 """
 
@@ -41,9 +41,11 @@ import time
 
 import numpy as np
 from skimage.data import camera
-
 from training_tools import Adam, SpectralBound, cosine_rate, save, worst_gradient_deviation
 
+import refdeq
+
+PICTURE_NOTE = "skimage.data.camera, photograph by Lav Varshney, CC0; 4 x 4 mean pooled to 128 x 128"
 CAMERA_SHA256 = "5cb24482a53416f99052258be2b1ee38cd31c559a70c8a8b321cba231b332e21"
 SIDE = 128
 BOUND = 0.97
@@ -83,7 +85,7 @@ def initial_parameters(filter_name, hidden, scale, rng):
     def uniform(*shape, reach=1.0):
         return (reach * rng.uniform(-1, 1, shape)).astype(np.float32)
 
-    # reach = scale / (sqrt(2) sqrt(2)): once for the fan-in of 2, once because two maps share the frequencies.
+    # reach = scale / (sqrt(2) sqrt(2)): once for the fan-in of 2, once for two maps sharing the frequencies.
     params = {
         "W": uniform(hidden, hidden, reach=1 / math.sqrt(hidden)),
         "A0": uniform(hidden, 2, reach=scale / 2),
@@ -174,7 +176,7 @@ def loss_and_gradients(params, x, target, z, adjoint, tolerance, limits):
     return float(np.mean(error**2)), grads, z, adjoint
 
 
-def train(filter_name, hidden=256, epochs=200, batch=2048, rate=1e-3, scale=112.0, seed=0, settle=0.05, report=10):
+def train(filter_name, hidden=256, epochs=200, batch=2048, rate=1e-3, scale=112.0, seed=0, settle=0.05):
     """Adam over shuffled batches of pixels; returns the trained arrays (W already normalised)."""
     rng = np.random.default_rng(seed)
     image, x = photograph(), coordinates()
@@ -199,7 +201,7 @@ def train(filter_name, hidden=256, epochs=200, batch=2048, rate=1e-3, scale=112.
             grads["W"] = bounded.pull_back(grads["W"], raw["W"])
             adam.step(raw, grads, np.float32(cosine_rate(rate, (epoch + part / batches) / epochs)))
             total += loss
-        if epoch % report == 0 or epoch == epochs - 1:
+        if epoch % 10 == 0 or epoch == epochs - 1:
             level = 10 * math.log10(4 * batches / total)
             print(f"epoch {epoch:4d}  PSNR {level:5.2f} dB  {time.perf_counter() - began:4.0f} s", flush=True)
     return {**raw, "W": bounded.exact(raw["W"]), "x": x, "image": image}
@@ -277,8 +279,10 @@ def judge(arrays):
 
 
 def show(facts):
-    print(f"||W||_2 {facts['norm_W']:.8f}   cold solve, rel 1e-3: PSNR {facts['psnr_cold']:.2f} dB, "
-          f"evaluations mean {facts['evaluations_mean']:.2f}, max {facts['evaluations_max']}")
+    print(
+        f"||W||_2 {facts['norm_W']:.8f}   cold solve, rel 1e-3: PSNR {facts['psnr_cold']:.2f} dB, "
+        f"evaluations mean {facts['evaluations_mean']:.2f}, max {facts['evaluations_max']}"
+    )
     print(f"delta rule, {EVALUATIONS} evaluations:     tau  memory  MAC fraction  PSNR (dB)  loss (dB)")
     exact = facts["delta"][0][3]
     for tau, memory, fraction, level in facts["delta"]:
@@ -310,12 +314,12 @@ def check(filter_name, hidden=24, seed=0):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--filter", choices=FILTERS, default="siren")
-    parser.add_argument("--out", help="default: image_<filter>.npz")
+    parser.add_argument("--out", help="default: image_<filter>.safetensors")
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--batch", type=int, default=2048, help="pixels per step; divides 16384")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of Adam")
-    parser.add_argument("--scale", type=float, default=112.0, help="input scale: reach of the initial frequencies")
+    parser.add_argument("--scale", type=float, default=112.0, help="input scale (initial frequencies)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--check", action="store_true", help="only check the gradients of both filters")
     args = parser.parse_args()
@@ -328,7 +332,17 @@ def main():
     print(f"trained in {time.perf_counter() - began:.0f} s")
     facts = judge(arrays)
     show(facts)
-    save(args.out or f"image_{args.filter}.npz", arrays, {"model": f"image-{args.filter}", **vars(args), **facts})
+    meta = {"script": "examples/train_image.py", **vars(args), **facts, "picture": PICTURE_NOTE}
+    del meta["out"], meta["check"]
+    path = args.out or f"image_{args.filter}.safetensors"
+    save(path, cell_of(args.filter, arrays), arrays, targets(arrays["image"]), meta)
+
+
+def cell_of(kind, a):
+    """The trained arrays as the refdeq cell they define."""
+    if kind == "siren":
+        return refdeq.models.siren(a["W"], a["A0"], a["b0"], a["A1"], a["b1"])
+    return refdeq.models.fourier(a["W"], a["bz"], a["A0"], a["b0"], a["A1"], a["b1"])
 
 
 if __name__ == "__main__":

@@ -6,16 +6,16 @@ sin(x) at 200 points of [-2 pi, 2 pi].
 Why: it is the smallest trained model on which the delta rule can be watched at work.  The setting is
 that of the sine notebook of DeltaDEQ (Wang, Cheng, Moure, Hahn, Liu, "DeltaDEQ: Exploiting
 Heterogeneous Convergence for Accelerating Deep Equilibrium Iterations", NeurIPS 2024), where a cell of
-this size reaches a loss of 2.6e-5.  Unlike the notebook, which differentiates through 15 unrolled
-iterations, this script uses implicit gradients: the forward fixed point is solved, then the adjoint
-fixed point lambda = J^T lambda + g.
+this size reaches a loss of 2.6e-5 in 600 epochs.  Unlike the notebook, which differentiates through 15
+unrolled iterations, this script uses implicit gradients: the forward fixed point is solved, then the
+adjoint fixed point lambda = J^T lambda + g.
 
 The recurrent matrix is bounded, ||W||_2 <= 0.95, by normalisation; |tanh'| <= 1 then makes the cell a
 contraction for every x, so both fixed points exist and Picard iteration finds them.
 
 Everything is float64 and seeded.  Plain NumPy products are used (see training_tools.py).
 
-    python examples/train_sine.py --out weights/sine.npz
+    python examples/train_sine.py --out refdeq/models/data/sine.safetensors
     python examples/train_sine.py --check        # implicit gradient against central differences
 """
 
@@ -23,8 +23,9 @@ import argparse
 import time
 
 import numpy as np
-
 from training_tools import Adam, SpectralBound, cosine_rate, save, worst_gradient_deviation
+
+import refdeq
 
 HIDDEN = 20
 SAMPLES = 200
@@ -36,7 +37,7 @@ def data():
 
 
 def initial_parameters(rng, gain):
-    """A scaled orthogonal W: all its singular values start at the bound, so no direction converges at once."""
+    """W starts orthogonal, times gain: with every singular value alike, no direction converges at once."""
     orthogonal, _ = np.linalg.qr(rng.standard_normal((HIDDEN, HIDDEN)))
     return {
         "W": gain * orthogonal,
@@ -133,7 +134,7 @@ def check(seed=0):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="sine.npz")
+    parser.add_argument("--out", default="sine.safetensors")
     parser.add_argument("--epochs", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=1e-2, help="peak learning rate of Adam")
     parser.add_argument("--bound", type=float, default=0.95, help="largest allowed spectral norm of W")
@@ -149,7 +150,9 @@ def main():
     print(f"trained in {time.perf_counter() - began:.0f} s")
     for name, value in facts.items():
         print(f"{name}: {value}")
-    save(args.out, arrays, {"model": "sine", "seed": args.seed, "epochs": args.epochs, **facts})
+    cell = refdeq.models.rnn(arrays["W"], arrays["U"], arrays["b"])
+    meta = {"script": "examples/train_sine.py", "seed": args.seed, "epochs": args.epochs, **facts}
+    save(args.out, cell, arrays, arrays["target"], meta)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ too slow for training.  Nothing is lost by that, because the reference judges th
 path that led to them.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
+
+import refdeq
 
 
 class Adam:
@@ -96,9 +97,9 @@ def worst_gradient_deviation(loss, params, grads, rng, entries=6, step=1e-5):
     return worst
 
 
-def save(path, arrays, meta):
-    """Write the arrays, and the (JSON-able) facts about the run beside them."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays, meta=np.array(json.dumps(meta)))
+def save(path, cell, arrays, target, meta):
+    """Write cell, inputs, target, readout and the facts about the run as one refdeq model file."""
+    extras = {"x": arrays["x"], "target": target, "readout_weight": arrays["V"], "readout_bias": arrays["c"]}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    refdeq.save_cell(path, cell, extras=extras, meta={name: str(value) for name, value in meta.items()})
     print(f"saved {path}")
