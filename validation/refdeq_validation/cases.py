@@ -1,0 +1,289 @@
+"""Designed cases: small solves whose inputs sit where kernels go wrong. Everything is seeded; nothing is drawn per run.
+
+A unit step (level L1) is a solve of one evaluation from given memory; a sequence (level L2) is a solve of several. Both are judged
+by replay. Families: ``tie`` (differences exactly at the threshold and one ulp beside it), ``special`` (NaN, infinities, signed
+zeros, subnormals), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape`` (odd sizes, batch 1 and many), ``sequence`` (freezing, statuses,
+damping, norms), ``warm``, ``rule`` (every other choice of a rule), ``graph`` (convolutions and every operator; op level only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from refdeq.delta import DeltaMemory
+from refdeq.graph import Cell, GraphBuilder
+from refdeq.solution import Solution
+from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq.types import DeltaRule, GateOverride, StopRule
+from refdeq_validation.graphs import convolution_cell, every_operator_cell
+
+__all__ = ["PRESET_NAMES", "Case", "designed_cases"]
+
+PRESET_NAMES = ("paper", "deltadeq-code", "delta-network", "refdeq")
+DTYPES = ("float32", "float64")
+ONE = StopRule(max_eval=1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One designed solve.
+
+    Attributes
+    ----------
+    name, family : str
+    cell : Cell
+    x, z0 : arrays or dict of arrays
+    rule : DeltaRule or None
+    stop : StopRule
+    solver : Picard or KrasnoselskiiMann
+    memory : dict of value or node name to array, optional
+        References and accumulators to start from; the sample has then made one evaluation already.
+    then : ndarray, optional
+        Injection of a second solve that reuses state and memory of the first (D-9).
+    """
+
+    name: str
+    family: str
+    cell: Cell
+    x: Any
+    z0: Any
+    rule: DeltaRule | None
+    stop: StopRule
+    solver: Picard | KrasnoselskiiMann = field(default_factory=Picard)
+    memory: dict[str, np.ndarray] | None = None
+    then: np.ndarray | None = None
+
+    def warm(self) -> Solution | None:
+        """A solution that carries the case's memory, to start from."""
+        if self.memory is None or self.rule is None:
+            return None
+        batch = len(self.z0)
+        values = {node.inputs[0] for node in self.cell.graph.linear_nodes}
+        memory = DeltaMemory(
+            r={value: self.memory[value] for value in values},
+            mask={value: np.zeros(self.memory[value].shape, dtype=bool) for value in values},
+            a={node.name: self.memory[node.name] for node in self.cell.graph.linear_nodes},
+            count=np.ones(batch, dtype=np.int64),
+            digest=self.cell.digest,
+            rule=self.rule,
+        )
+        nothing = np.zeros(batch)
+        return Solution(
+            states={"z": self.z0},
+            status=np.ones(batch, dtype=np.int64),
+            n_eval=np.ones(batch, dtype=np.int64),
+            residual=nothing,
+            scale=nothing,
+            stop=self.stop,
+            cost=None,
+            memory=memory,
+            trace=None,
+            executor="designed",
+            backend="",
+            order="",
+        )
+
+
+def linear_cell(n: int, dtype: str, *, bias: bool = False, activation: str | None = None, scale: float = 0.9) -> Cell:
+    """Cell ``z <- phi(W z + b + x)`` with an asymmetric W of spectral norm `scale` and full mantissas."""
+    rng = np.random.default_rng(1000 + n)
+    w = rng.standard_normal((n, n))
+    w = (w * (scale / np.linalg.norm(w, 2))).astype(dtype)
+    builder = GraphBuilder(dtype)
+    z, x = builder.state("z", (n,)), builder.injection("x", (n,))
+    inputs = [z, builder.parameter("W", w)]
+    if bias:
+        inputs.append(builder.parameter("b", rng.standard_normal(n).astype(dtype)))
+    linear = builder.node("Gemm", *inputs, transB=1, name="linear")
+    total = builder.node("Add", linear, x, name="total")
+    builder.output(z, total if activation is None else builder.node(activation, total, name="f"))
+    return builder.build()
+
+
+def unit_step(name: str, family: str, rule: DeltaRule, u: np.ndarray, r: np.ndarray, cell: Cell | None = None) -> Case:
+    """One evaluation at state `u` with reference `r` and a full-mantissa accumulator."""
+    batch, n = u.shape
+    rng = np.random.default_rng(7)
+    cell = cell or linear_cell(n, str(u.dtype), bias=rule.bias == "folded")
+    a, x = (rng.standard_normal((batch, n)).astype(u.dtype) for _ in range(2))
+    return Case(name, family, cell, x, u, rule, ONE, memory={"z": r, "linear": a})
+
+
+def _rules(threshold: float) -> Iterator[tuple[str, DeltaRule]]:
+    for preset in PRESET_NAMES:
+        yield preset, DeltaRule.preset(preset, threshold=threshold)
+
+
+def _ties(dtype: str) -> Iterator[Case]:
+    """Differences at the threshold, one ulp inside and outside, of both signs, from a zero and a non-zero reference."""
+    real = np.dtype(dtype).type
+    for threshold in (0.25, 0.0, float(np.finfo(dtype).smallest_subnormal) * 3, 0.1):
+        tau = real(threshold)
+        beside = [tau, np.nextafter(tau, real(1)), np.nextafter(tau, real(-1)), real(0), tau + tau]
+        deltas = np.array([s * d for d in beside for s in (real(1), real(-1))], dtype=dtype)
+        for title, reference in (("zero", real(0)), ("one", real(1))):
+            r = np.full((3, len(deltas)), reference, dtype=dtype)
+            u = r + np.stack([deltas, -deltas, np.roll(deltas, 3)])
+            for preset, rule in _rules(threshold):
+                yield unit_step(f"tie-{threshold:g}-{title}-{preset}-{dtype}", "tie", rule, u, r)
+
+
+def _specials(dtype: str) -> Iterator[Case]:
+    """One special value per sample, so that none hides another."""
+    tiny, big = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max
+    values = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, np.finfo(dtype).tiny, 1.0]
+    pairs = [(u, r) for u in values for r in (0.0, -0.0, 1.0, np.inf, tiny)]
+    u = np.full((len(pairs), 5), 0.5, dtype=dtype)
+    r = np.full((len(pairs), 5), 0.5, dtype=dtype)
+    u[:, 2], r[:, 2] = np.array(pairs, dtype=dtype).T
+    for threshold in (0.0, 0.25, float(tiny), np.inf):
+        for preset, rule in _rules(threshold):
+            yield unit_step(f"special-{threshold:g}-{preset}-{dtype}", "special", rule, u, r)
+    huge = np.full((1, 5), big, dtype=dtype)
+    for preset, rule in _rules(1.0):
+        yield unit_step(f"special-overflow-{preset}-{dtype}", "special", rule, huge, -huge)
+        yield _poisoned_columns(preset, rule, dtype)
+
+
+def _poisoned_columns(preset: str, rule: DeltaRule, dtype: str) -> Case:
+    """Columns that are never sent hold NaN and Inf (D-7)."""
+    n = 6
+    cell = linear_cell(n, dtype, bias=rule.bias == "folded")
+    w = np.array(cell.parameters["W"])
+    w[:, 1], w[:, 4] = np.nan, np.inf
+    cell = Cell(cell.graph, {**cell.parameters, "W": w})
+    r = np.random.default_rng(3).standard_normal((4, n)).astype(dtype)
+    u = r.copy()
+    u[:, [0, 2, 5]] += np.dtype(dtype).type(3.0)
+    return unit_step(f"special-inactive-columns-{preset}-{dtype}", "special", rule, u, r, cell)
+
+
+def _terms(dtype: str) -> Iterator[Case]:
+    """Exactly k sent columns, at the ends and in the middle, for every size class of a vector kernel."""
+    rng = np.random.default_rng(11)
+    for n in (1, 2, 3, 5, 8, 15, 17, 33, 65):
+        patterns = [[], [0], [n - 1], [0, n - 1], [0, n // 2, n - 1], [n - 1, n - 2], list(range(n))]
+        r = rng.standard_normal((len(patterns), n)).astype(dtype)
+        u = r + np.dtype(dtype).type(2.0**-9) * rng.uniform(-1, 1, r.shape).astype(dtype)
+        for row, pattern in enumerate(patterns):
+            picked = [j for j in pattern if j >= 0]
+            u[row, picked] = rng.standard_normal(len(picked)).astype(dtype) * 3 + 5
+        for preset, rule in _rules(0.0625):
+            yield unit_step(f"terms-{n}-{preset}-{dtype}", "terms", rule, u, r)
+
+
+def _shapes(dtype: str) -> Iterator[Case]:
+    """Whole solves at odd sizes and batches, with a stop in the middle."""
+    rng = np.random.default_rng(13)
+    for n, batch in ((1, 1), (2, 3), (7, 130), (16, 1), (31, 5), (64, 2)):
+        cell = linear_cell(n, dtype, activation="Tanh", bias=n % 2 == 1)
+        x = (rng.standard_normal((batch, n)) * rng.choice([0.01, 1.0, 4.0], (batch, 1))).astype(dtype)
+        for preset, rule in _rules(0.01):
+            stop = StopRule(rtol=1e-3, max_eval=9)
+            yield Case(f"shape-{n}x{batch}-{preset}-{dtype}", "shape", cell, x, np.zeros((batch, n), dtype), rule, stop)
+
+
+def _sequences(dtype: str) -> Iterator[Case]:
+    """Freezing, every status, damping, norms, tolerances; a NaN sample next to good ones."""
+    rng = np.random.default_rng(17)
+    n, batch = 9, 8
+    x = (rng.standard_normal((batch, n)) * np.logspace(-3, 1, batch)[:, None]).astype(dtype)
+    z0 = (rng.standard_normal((batch, n)) * 0.1).astype(dtype)
+    bad = x.copy()
+    bad[3, 4], bad[5, 0] = np.nan, np.inf
+    tanh, plain, wild = (linear_cell(n, dtype, activation=phi, scale=s) for phi, s in (("Tanh", 0.9), (None, 0.8), (None, 1.6)))
+    sines = linear_cell(n, dtype, activation="Sin", bias=True)
+    damped = KrasnoselskiiMann(alpha=0.7)
+    for preset, rule in _rules(0.02):
+        stops = {
+            "atol": (tanh, x, StopRule(atol=1e-2, max_eval=12), Picard()),
+            "linf": (tanh, x, StopRule(atol=1e-2, norm="linf", max_eval=12), Picard()),
+            "either": (tanh, x, StopRule(atol=1e-4, rtol=1e-2, max_eval=12), damped),
+            "damped": (plain, x, StopRule(rtol=1e-3, max_eval=14), damped),
+            "sine": (sines, x, StopRule(rtol=1e-3, max_eval=10), damped),
+            "nonfinite": (tanh, bad, StopRule(rtol=1e-3, max_eval=8), Picard()),
+            "diverged": (wild, x, StopRule(rtol=1e-3, divergence=3.0, max_eval=14), Picard()),
+            "stagnated": (tanh, x, StopRule(rtol=1e-12, stagnation=(2, 0.5), max_eval=14), damped),
+            "budget": (tanh, x, StopRule(max_eval=3), Picard()),
+            "odd-eps": (tanh, x, StopRule(rtol=1e-2, eps=0.5, max_eval=12), Picard()),
+        }
+        for title, (cell, injection, stop, solver) in stops.items():
+            name = f"sequence-{title}-{preset}-{dtype}"
+            yield Case(name, "sequence", cell, injection, z0, rule, stop, solver)
+    yield Case(f"sequence-dense-{dtype}", "sequence", tanh, x, z0, None, StopRule(rtol=1e-3, max_eval=12), damped)
+
+
+def _warm(dtype: str) -> Iterator[Case]:
+    """A second solve of a changed injection that goes on from state and memory (D-9), and slow ramps of it."""
+    rng = np.random.default_rng(19)
+    n, batch = 10, 4
+    cell = linear_cell(n, dtype, activation="Tanh", bias=True)
+    x = rng.standard_normal((batch, n)).astype(dtype)
+    for preset, rule in _rules(0.05):
+        stop = StopRule(rtol=1e-3, max_eval=6)
+        moved = (x + 0.03 * rng.standard_normal(x.shape)).astype(dtype)
+        yield Case(f"warm-{preset}-{dtype}", "warm", cell, x, np.zeros_like(x), rule, stop, then=moved)
+
+
+def _other_rules(dtype: str) -> Iterator[Case]:
+    """Every choice of a rule that the presets leave out."""
+    rng = np.random.default_rng(23)
+    n, batch = 12, 5
+    cell = linear_cell(n, dtype, activation="Tanh", bias=True)
+    x = rng.standard_normal((batch, n)).astype(dtype)
+    channel = tuple(float(t) for t in np.linspace(0.0, 0.2, n))
+    base = DeltaRule(threshold=0.05)
+    rules = {
+        "feedback-float16": replace(base, memory="feedback", feedback_format="float16"),
+        "feedback-bfloat16": replace(base, memory="feedback", feedback_format="bfloat16"),
+        "delta-float16": replace(base, delta_dtype="float16"),
+        "sample": replace(base, granularity="sample"),
+        "channel": replace(base, granularity="channel"),
+        "per-channel": replace(base, threshold=channel),
+        "override": replace(base, gates={"z": GateOverride(threshold=0.2, granularity="sample")}),
+        "refresh": replace(base, memory="always", refresh=3),
+        "refresh-folded": replace(base, bias="folded", refresh=2),
+        "zero-folded": replace(base, start="zero", bias="folded"),
+        "zero-always": replace(base, start="zero", memory="always"),
+        "dense-node": replace(base, dense=("linear",)),
+    }
+    for title, rule in rules.items():
+        stop = StopRule(rtol=1e-4, max_eval=8)
+        yield Case(f"rule-{title}-{dtype}", "rule", cell, x, np.zeros_like(x), rule, stop)
+
+
+def _graphs(dtype: str) -> Iterator[Case]:
+    """Convolutions of every geometry with every granularity, and a graph of every operator."""
+    rng = np.random.default_rng(29)
+    stop = StopRule(rtol=1e-4, max_eval=5)
+    grains: dict[str, dict[str, Any]] = {
+        "element": {},
+        "pixel": {"granularity": "pixel"},
+        "channel": {"granularity": "channel"},
+        "sample": {"granularity": "sample"},
+        "tile": {"granularity": "tile", "tile": (2, 3, 2)},
+    }
+    for rank in (1, 2):
+        cell = convolution_cell(rank, dtype)
+        x = rng.standard_normal((3, *cell.graph.injections["x"])).astype(dtype)
+        z0 = np.zeros((3, *cell.graph.states["z"]), dtype)
+        for preset in PRESET_NAMES:
+            for title, grain in grains.items():
+                rule = DeltaRule.preset(preset, threshold=0.05, **grain)
+                yield Case(f"graph-conv{rank}d-{title}-{preset}-{dtype}", "graph", cell, x, z0, rule, stop)
+    cell = every_operator_cell(dtype)
+    x = rng.standard_normal((4, *cell.graph.injections["x"])).astype(dtype)
+    z0 = {name: np.zeros((4, *shape), dtype) for name, shape in cell.graph.states.items()}
+    for preset, rule in _rules(0.02):
+        yield Case(f"graph-operators-{preset}-{dtype}", "graph", cell, x, z0, rule, stop)
+
+
+def designed_cases(dtypes: tuple[str, ...] = DTYPES) -> Iterator[Case]:
+    """Yield every designed case, cheapest and most telling families first."""
+    for make in (_ties, _terms, _specials, _sequences, _warm, _other_rules, _shapes, _graphs):
+        for dtype in dtypes:
+            yield from make(dtype)

@@ -1,0 +1,117 @@
+"""Running backends for the judge: one traced solve in, plain data out. The judge proper never imports this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from refdeq.api import solve
+from refdeq.graph import Cell
+from refdeq.registry import Backend
+from refdeq.solution import Solution
+from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq.types import DeltaRule, StopRule
+from refdeq_validation.replay import Run, replay
+from refdeq_validation.verdicts import Findings
+
+__all__ = ["judge_solve", "run_data"]
+
+
+def run_data(
+    cell: Cell,
+    solution: Solution,
+    z0: dict[str, np.ndarray],
+    rule: DeltaRule | None,
+    solver: Any,
+    order: str,
+    warm: Solution | None,
+) -> Run:
+    """Turn a traced solution into the plain data the judge reads."""
+    memory = None
+    if warm is not None and warm.memory is not None:
+        memory = {"r": warm.memory.r, "a": warm.memory.a, "count": warm.memory.count}
+    after = {} if solution.memory is None else vars(solution.memory)
+    cost = solution.cost
+    assert solution.trace is not None
+    assert cost is not None
+    return Run(
+        graph=cell.graph.to_dict(),
+        parameters=dict(cell.parameters),
+        x=dict(solution.x),
+        z0=z0,
+        rule=rule,
+        stop=solution.stop,
+        alpha=getattr(solver, "alpha", 1.0),
+        order=order,
+        memory=memory,
+        trace=solution.trace,
+        z=solution.states,
+        status=solution.status,
+        n_eval=solution.n_eval,
+        residual=solution.residual,
+        scale=solution.scale,
+        after=after,
+        sent=cost.by_gate,
+        macs=cost.by_node,
+    )
+
+
+def judge_solve(
+    cell: Cell,
+    x: Any,
+    *,
+    rule: DeltaRule | None,
+    stop: StopRule,
+    backend: str | Backend,
+    order: str = "strict",
+    executor: str = "auto",
+    threads: int = 1,
+    solver: Picard | KrasnoselskiiMann | None = None,
+    z0: np.ndarray | dict[str, np.ndarray] | None = None,
+    warm: Solution | None = None,
+    judged_as: str | None = None,
+) -> tuple[Solution, Findings]:
+    """Solve with a trace and judge every transition.
+
+    Parameters
+    ----------
+    judged_as : {"strict", "fast"}, optional
+        The declaration to judge by; `order` by default.
+
+    Returns
+    -------
+    Solution, Findings
+    """
+    solver = Picard() if solver is None else solver
+    solution = solve(
+        cell,
+        x,
+        z0=z0 if warm is None else None,
+        solver=solver,
+        stop=stop,
+        delta=rule,
+        backend=backend,
+        order=order,
+        executor=executor,
+        threads=threads,
+        warm=warm,
+        reuse="state" if warm is None or rule is None else "state+memory",
+        trace=True,
+    )
+    if len(solution.status) == 0:
+        return solution, Findings()
+    start = _start(cell, solution, z0, warm)
+    run = run_data(cell, solution, start, rule, solver, judged_as or order, warm if rule is not None else None)
+    return solution, replay(run)
+
+
+def _start(
+    cell: Cell, solution: Solution, z0: np.ndarray | dict[str, np.ndarray] | None, warm: Solution | None
+) -> dict[str, np.ndarray]:
+    if warm is not None:
+        return warm.states
+    batch = len(solution.status)
+    if z0 is not None:
+        return z0 if isinstance(z0, dict) else {next(iter(cell.graph.states)): z0}
+    return {name: np.zeros((batch, *shape), dtype=cell.dtype) for name, shape in cell.graph.states.items()}
