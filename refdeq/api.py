@@ -107,13 +107,13 @@ def solve(
     >>> cell = rd.models.rnn(np.array([[0.5]]), np.array([[1.0]]), np.array([0.0]))
     >>> sol = rd.solve(cell, np.array([[1.0]]), stop=rd.StopRule(rtol=1e-9))
     >>> sol.converged, round(float(sol.z[0, 0]), 6)
-    (True, 0.895057)
+    (True, 0.895219)
     """
     solver = Picard() if solver is None else solver
     stop = StopRule(rtol=1e-6, max_eval=100) if stop is None else stop
     _check_options(order=order, executor=executor, reuse=reuse, returned=returned, threads=threads)
     if not isinstance(cell, Cell):
-        refused = {"delta": delta, "warm": warm, "polish": polish or None, "verify": verify or None}
+        refused: dict[str, Any] = {"delta": delta, "warm": warm, "polish": polish or None, "verify": verify or None}
         if executor == "fused":
             refused["executor"] = executor
         return _solve_callable(cell, x, z0, solver, stop, returned, trace, on_evaluation, refused)
@@ -306,7 +306,7 @@ def _shortened(trace: Trace | None) -> Trace | None:
     if trace is None:
         return None
     length = int(trace.active.any(axis=1).sum())
-    parts = {
+    parts: dict[str, Any] = {
         part: {name: array[:length] for name, array in getattr(trace, part).items()}
         for part in ("z", "f", "r", "mask", "a", "values")
     }
