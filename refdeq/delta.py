@@ -16,7 +16,7 @@ from refdeq.types import DeltaRule, GateOverride
 __all__ = ["DeltaMemory", "check_memory", "gated_nodes", "resolve_gates", "round_threshold"]
 
 
-@dataclass
+@dataclass(eq=False)
 class DeltaMemory:
     """Gate and accumulator state after a solve, on the host (D-9): pass the solution as ``warm`` to go on from it.
 
@@ -91,7 +91,7 @@ def _resolve(graph: Graph, rule: DeltaRule, value: str, node: Node, override: Ga
     tile = rule.tile if override.granularity is None else override.tile
     if node.op == "Gemm" and granularity in ("pixel", "tile"):
         raise ArgumentError("granularity", expected="element, sample or channel for a Gemm input", got=repr(granularity))
-    if rule.delta_dtype == graph.dtype or (rule.delta_dtype == "float32" and graph.dtype == "float32"):
+    if rule.delta_dtype == graph.dtype:
         raise ArgumentError("delta_dtype", expected=f"a dtype narrower than {graph.dtype}", got=rule.delta_dtype)
     asked = rule.threshold if override.threshold is None else override.threshold
     threshold, sentences = round_threshold(asked, np.dtype(graph.dtype))

@@ -64,6 +64,8 @@ class Evaluator:
             self.values[node.name] = self._empty(node.name)
         for node in cell.graph.hoisted:
             self._run_operator(node, everyone)
+        # an output that is itself a state needs its own array: the solver overwrites the states one after the other
+        self._delayed = {s: self._empty(value) for s, value in cell.graph.outputs.items() if value in cell.graph.states}
         self._allocate_memory(memory)
 
     def _refuse_missing_operators(self) -> None:
@@ -133,7 +135,10 @@ class Evaluator:
                     self.kernels.count_nonzero(self.values[node.inputs[0]], active, self.dense_nonzero[node.name])
                 self._run_operator(node, active)
         self.count[active] += 1
-        return {state: self.values[value] for state, value in self.cell.graph.outputs.items()}
+        outputs = self.cell.graph.outputs
+        for state, copy in self._delayed.items():
+            self.kernels.copy_active(self.values[outputs[state]], active, copy)
+        return {state: self._delayed.get(state, self.values[value]) for state, value in outputs.items()}
 
     def _starting(self, active: np.ndarray) -> np.ndarray:
         """Samples whose evaluation is the dense start of D-5."""

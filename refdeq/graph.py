@@ -17,12 +17,9 @@ from typing import Any
 import numpy as np
 
 from refdeq.errors import DTypeError, GraphError, ShapeError
-from refdeq.ops import BATCH, OPS
+from refdeq.inference import DTYPES, check_graph, infer_shapes
 
 __all__ = ["Cell", "Graph", "GraphBuilder", "Node"]
-
-DTYPES = ("float32", "float64")
-"""State dtypes of semantics version 1 (N-1)."""
 
 Shape = tuple[int, ...]
 
@@ -64,12 +61,12 @@ class Graph:
     outputs: dict[str, str]
 
     def __post_init__(self) -> None:
-        _check_graph(self)
+        check_graph(self)
 
     @functools.cached_property
     def shapes(self) -> dict[str, Shape]:
         """Shape of every value; ``BATCH`` (-1) leads where a value depends on z or x."""
-        return _infer_shapes(self)
+        return infer_shapes(self)
 
     @functools.cached_property
     def state_dependent(self) -> frozenset[str]:
@@ -138,53 +135,17 @@ class Graph:
 
 
 def _frozen(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
+    """Attributes as plain numbers and tuples of them, whatever sequence or NumPy scalar they came as."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple | np.ndarray):
+            return tuple(plain(v) for v in value)
+        return value.item() if isinstance(value, np.generic) else value
+
+    return {k: plain(v) for k, v in attributes.items()}
 
 
-def _check_graph(graph: Graph) -> None:
-    if graph.dtype not in DTYPES:
-        raise GraphError(f"dtype must be one of {DTYPES}, got {graph.dtype!r}")
-    if not graph.states:
-        raise GraphError("a graph needs at least one state")
-    names = [*graph.states, *graph.injections, *graph.parameters, *(node.name for node in graph.nodes)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise GraphError(f"the name {twice[0]!r} is used twice")
-    for state, shape in graph.states.items():
-        value = graph.outputs.get(state)
-        if value is None or value not in graph.shapes:
-            raise GraphError(f"state {state!r} has no output: call output({state!r}, value)")
-        if graph.shapes[value] != (BATCH, *shape):
-            raise GraphError(f"output of state {state!r} has shape {graph.shapes[value][1:]}, expected {shape}")
-    extra = sorted(set(graph.outputs) - set(graph.states))
-    if extra:
-        raise GraphError(f"output {extra[0]!r} is not a state")
-
-
-def _infer_shapes(graph: Graph) -> dict[str, Shape]:
-    shapes: dict[str, Shape] = {name: (BATCH, *s) for name, s in (graph.states | graph.injections).items()}
-    shapes.update(graph.parameters)
-    for node in graph.nodes:
-        op = OPS.get(node.op)
-        if op is None:
-            raise GraphError(f"node {node.name!r}: unknown operator {node.op!r}; known are {', '.join(sorted(OPS))}")
-        missing = [name for name in node.inputs if name not in shapes]
-        if missing:
-            raise GraphError(f"node {node.name!r} reads {missing[0]!r}, which is not defined before it")
-        fewest, most = op.arity
-        if len(node.inputs) < fewest or 0 <= most < len(node.inputs):
-            raise GraphError(f"node {node.name!r}: {node.op} takes {fewest} to {most} inputs, got {len(node.inputs)}")
-        try:
-            shape = op.infer([shapes[name] for name in node.inputs], op.complete(node.attributes))
-        except GraphError as error:
-            raise GraphError(f"node {node.name!r}: {error}") from None
-        if not shape or shape[0] != BATCH:
-            raise GraphError(f"node {node.name!r} depends on parameters only: compute it once and pass the result")
-        shapes[node.name] = shape
-    return shapes
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """A graph with its parameter arrays: everything that defines ``f``.
 
@@ -249,8 +210,15 @@ class Cell:
         >>> refdeq.models.rnn(np.zeros((2, 2)), np.ones((2, 1)), np.zeros(2)).astype("float32").dtype
         dtype('float32')
         """
-        data = {**self.graph.to_dict(), "dtype": str(np.dtype(dtype))}
+        data = {**self.graph.to_dict(), "dtype": _dtype_name(dtype)}
         return Cell(Graph.from_dict(data), {name: array.astype(dtype) for name, array in self.parameters.items()})
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        return str(np.dtype(dtype).name)
+    except TypeError as error:
+        raise GraphError(f"dtype must be one of {DTYPES}, got {dtype!r}") from error
 
 
 class GraphBuilder:
@@ -271,7 +239,7 @@ class GraphBuilder:
     """
 
     def __init__(self, dtype: str = "float64") -> None:
-        self._dtype = str(np.dtype(dtype))
+        self._dtype = _dtype_name(dtype)
         self._states: dict[str, Shape] = {}
         self._injections: dict[str, Shape] = {}
         self._parameters: dict[str, np.ndarray] = {}
@@ -280,30 +248,43 @@ class GraphBuilder:
 
     def state(self, name: str, shape: Sequence[int]) -> str:
         """Declare a state of per-sample `shape`."""
-        self._states[name] = tuple(int(n) for n in shape)
+        self._declare(name)
+        self._states[name] = _frozen({"shape": tuple(shape)})["shape"]
         return name
 
     def injection(self, name: str, shape: Sequence[int]) -> str:
         """Declare an injection of per-sample `shape`."""
-        self._injections[name] = tuple(int(n) for n in shape)
+        self._declare(name)
+        self._injections[name] = _frozen({"shape": tuple(shape)})["shape"]
         return name
 
     def parameter(self, name: str, array: np.ndarray) -> str:
         """Declare a parameter with its value, which must already have the builder's dtype."""
+        self._declare(name)
         self._parameters[name] = np.asarray(array)
         return name
+
+    def _declare(self, name: str) -> None:
+        if name in self._names():
+            raise GraphError(f"the name {name!r} is used twice")
+
+    def _names(self) -> set[str]:
+        return {*self._states, *self._injections, *self._parameters, *(node.name for node in self._nodes)}
 
     def node(self, op: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Append a node and return its name (the operator's in lower case, numbered, when none is given)."""
         if name is None:
-            used = {node.name for node in self._nodes}
+            used = self._names()
             stems = [op.lower(), *(f"{op.lower()}_{i}" for i in range(2, len(used) + 3))]
             name = next(stem for stem in stems if stem not in used)
+        self._declare(name)
         self._nodes.append(Node(name, op, tuple(inputs), _frozen(attributes)))
         return name
 
     def output(self, state: str, value: str) -> None:
         """Say which value becomes `state`."""
+        if state in self._outputs:
+            raise GraphError(f"state {state!r} already has an output")
         self._outputs[state] = value
 
     def build(self) -> Cell:

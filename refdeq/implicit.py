@@ -22,7 +22,7 @@ __all__ = ["Gradient", "callable_gradient", "gradient", "vjp"]
 Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gradient:
     """Implicit gradient (G-1).
 

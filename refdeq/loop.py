@@ -100,14 +100,15 @@ def iterate(
         kernels.residual([f[name] for name in z], list(z.values()), stop.norm, active, residual, scale)
         n_eval[active] += 1
         history.append(np.where(active, residual, np.nan))
-        decided = stopping.decide(stop, residual, scale, n_eval, np.asarray(history))
+        decided = stopping.decide(stop, residual, scale, n_eval, history)
         status[active] = decided[active]
         if recorder is not None:
             recorder.record(z, f, residual, scale, active)
         if best is not None:
             best.update(z, residual, scale, active)
         active = status == Status.RUNNING
-        if hook is not None and hook(_progress(len(history), active, residual)) is False:
+        answer = None if hook is None else hook(_progress(len(history), active, residual))
+        if answer is not None and not answer:
             status[active] = Status.CANCELLED
             active = np.zeros(batch, dtype=bool)
         state = solver.step(kernels, z, f, state, active)

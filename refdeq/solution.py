@@ -17,7 +17,7 @@ from refdeq.types import SEMANTICS_VERSION, Status, StopRule, Trace
 __all__ = ["Solution"]
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Solution:
     """Result of :func:`refdeq.solve`; everything is per sample and on the host.
 

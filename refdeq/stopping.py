@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from refdeq.types import Status, StopRule
@@ -19,7 +21,9 @@ def relative(residual: np.ndarray, scale: np.ndarray, eps: float) -> np.ndarray:
         return residual / (scale + eps)
 
 
-def decide(stop: StopRule, residual: np.ndarray, scale: np.ndarray, n_eval: np.ndarray, history: np.ndarray) -> np.ndarray:
+def decide(
+    stop: StopRule, residual: np.ndarray, scale: np.ndarray, n_eval: np.ndarray, history: Sequence[np.ndarray]
+) -> np.ndarray:
     """Status of each sample after an evaluation, in the order of S-3.
 
     Parameters
@@ -29,8 +33,8 @@ def decide(stop: StopRule, residual: np.ndarray, scale: np.ndarray, n_eval: np.n
         ``||f - z||`` and ``||f||``.
     n_eval : (B,) int64
         Evaluations so far, this one included.
-    history : (T, B) float64
-        Residuals of this and all earlier evaluations.
+    history : sequence of (B,) float64
+        Residuals of all evaluations so far, this one included.
 
     Returns
     -------
@@ -39,12 +43,13 @@ def decide(stop: StopRule, residual: np.ndarray, scale: np.ndarray, n_eval: np.n
     Examples
     --------
     >>> one = np.array([1e-4])
-    >>> int(decide(StopRule(atol=1e-3), one, one, np.array([1]), one[None])[0]) == Status.CONVERGED
+    >>> int(decide(StopRule(atol=1e-3), one, one, np.array([1]), [one])[0]) == Status.CONVERGED
     True
     """
     status = np.full(len(residual), Status.RUNNING, dtype=np.int64)
     status[n_eval >= stop.max_eval] = Status.MAX_EVAL
-    status[_stagnated(stop, history)] = Status.STAGNATED
+    if stop.stagnation is not None and len(history) > stop.stagnation[0]:
+        status[_stagnated(np.asarray(history), *stop.stagnation)] = Status.STAGNATED
     if stop.divergence is not None:
         status[residual > stop.divergence * history[0]] = Status.DIVERGED
     if stop.atol is not None:
@@ -55,10 +60,7 @@ def decide(stop: StopRule, residual: np.ndarray, scale: np.ndarray, n_eval: np.n
     return status
 
 
-def _stagnated(stop: StopRule, history: np.ndarray) -> np.ndarray:
+def _stagnated(history: np.ndarray, window: int, ratio: float) -> np.ndarray:
     """Whether the lowest residual of the last w evaluations is not below q times the lowest before them (S-3)."""
-    if stop.stagnation is None or len(history) <= stop.stagnation[0]:
-        return np.zeros(history.shape[1], dtype=bool)
-    window, ratio = stop.stagnation
     improved: np.ndarray = history[-window:].min(axis=0) < ratio * history[:-window].min(axis=0)
     return ~improved

@@ -5,14 +5,15 @@ Nothing here computes anything of the delta rule or of a solver; these are the w
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
 import numpy as np
 
+from refdeq.checks import check_choice, check_integer, check_number
 from refdeq.errors import ArgumentError
 
 __all__ = ["PRESETS", "SEMANTICS_VERSION", "DeltaRule", "GateOverride", "OpCount", "Status", "StopRule", "Trace"]
@@ -96,39 +97,44 @@ class StopRule:
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
-            value = getattr(self, name)
-            if value is not None and not (value >= 0.0):
-                raise ArgumentError(name, expected="None or a number >= 0", got=value)
-        if isinstance(self.max_eval, bool) or not isinstance(self.max_eval, int | np.integer) or self.max_eval < 1:
-            raise ArgumentError("max_eval", expected="an integer >= 1", got=self.max_eval)
-        if self.norm not in ("l2", "linf"):
-            raise ArgumentError("norm", expected="'l2' or 'linf'", got=repr(self.norm))
-        if not (0.0 < self.eps < math.inf):
-            raise ArgumentError("eps", expected="a finite number > 0", got=self.eps)
-        if self.divergence is not None and not (self.divergence > 0.0):
-            raise ArgumentError("divergence", expected="None or a number > 0", got=self.divergence)
-        if self.stagnation is not None and not (self.stagnation[0] >= 1 and self.stagnation[1] > 0.0):
-            raise ArgumentError("stagnation", expected="(window >= 1, ratio > 0)", got=self.stagnation)
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), "None or a number >= 0", low=0.0)
+        check_integer("max_eval", self.max_eval, low=1)
+        check_choice("norm", self.norm, ("l2", "linf"))
+        check_number("eps", self.eps, "a finite number > 0", low=0.0, open_low=True, high=sys.float_info.max)
+        if self.divergence is not None:
+            check_number("divergence", self.divergence, "None or a number > 0", low=0.0, open_low=True)
+        if self.stagnation is not None:
+            if not isinstance(self.stagnation, tuple) or len(self.stagnation) != 2:
+                raise ArgumentError("stagnation", expected="(window, ratio)", got=self.stagnation)
+            check_integer("stagnation window", self.stagnation[0], low=1)
+            check_number("stagnation ratio", self.stagnation[1], "a number > 0", low=0.0, open_low=True)
 
 
-def _check_threshold(what: str, threshold: Any) -> None:
-    values = np.asarray(threshold, dtype=np.float64)
+def _checked_threshold(threshold: Any) -> float | tuple[float, ...]:
+    """Threshold as a float or a tuple of floats (N-3)."""
+    try:
+        values = np.asarray(threshold, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentError("threshold", expected="a number or one number per channel", got=repr(threshold)) from None
     if values.ndim > 1 or values.size == 0:
-        raise ArgumentError(what, expected="a number or one number per channel", got=threshold)
+        raise ArgumentError("threshold", expected="a number or one number per channel", got=threshold)
     if not bool(np.all(values >= 0.0)):
-        raise ArgumentError(what, expected="a number >= 0 (not NaN)", got=threshold)
+        raise ArgumentError("threshold", expected="a number >= 0 (not NaN)", got=threshold)
+    return float(values) if values.ndim == 0 else tuple(float(value) for value in values)
 
 
-_GRANULARITIES = ("element", "sample", "channel", "pixel", "tile")
-
-
-def _check_granularity(granularity: str, tile: tuple[int, int, int] | None) -> None:
-    if granularity not in _GRANULARITIES:
-        raise ArgumentError("granularity", expected=f"one of {_GRANULARITIES}", got=repr(granularity))
+def _checked_tile(granularity: str, tile: Any) -> tuple[int, int, int] | None:
+    check_choice("granularity", granularity, ("element", "sample", "channel", "pixel", "tile"))
     if (granularity == "tile") != (tile is not None):
         raise ArgumentError("tile", expected="(height, width, channels) exactly when granularity is 'tile'", got=tile)
-    if tile is not None and (len(tile) != 3 or min(tile) < 1):
+    if tile is None:
+        return None
+    if not isinstance(tile, tuple | list) or len(tile) != 3:
         raise ArgumentError("tile", expected="three integers >= 1", got=tile)
+    for length in tile:
+        check_integer("tile", length, low=1)
+    return int(tile[0]), int(tile[1]), int(tile[2])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +162,9 @@ class GateOverride:
 
     def __post_init__(self) -> None:
         if self.threshold is not None:
-            _check_threshold("threshold", self.threshold)
+            object.__setattr__(self, "threshold", _checked_threshold(self.threshold))
         if self.granularity is not None:
-            _check_granularity(self.granularity, self.tile)
+            object.__setattr__(self, "tile", _checked_tile(self.granularity, self.tile))
         elif self.tile is not None:
             raise ArgumentError("tile", expected="granularity='tile' beside it", got=self.tile)
 
@@ -218,7 +224,8 @@ class DeltaRule:
     dense: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_threshold("threshold", self.threshold)
+        object.__setattr__(self, "threshold", _checked_threshold(self.threshold))
+        object.__setattr__(self, "tile", _checked_tile(self.granularity, self.tile))
         choices = {
             "compare": ("gt", "ge"),
             "memory": ("sent", "always", "feedback"),
@@ -228,17 +235,16 @@ class DeltaRule:
             "delta_dtype": (None, "float16", "float32"),
         }
         for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ArgumentError(name, expected=f"one of {allowed}", got=repr(getattr(self, name)))
-        _check_granularity(self.granularity, self.tile)
+            check_choice(name, getattr(self, name), allowed)
         if (self.memory == "feedback") != (self.feedback_format is not None):
             raise ArgumentError(
                 "feedback_format", expected="a format exactly when memory is 'feedback'", got=self.feedback_format
             )
-        if isinstance(self.refresh, bool) or not isinstance(self.refresh, int) or self.refresh < 0:
-            raise ArgumentError("refresh", expected="an integer >= 0", got=self.refresh)
-        if not isinstance(self.threshold, int | float | np.floating | np.integer):
-            object.__setattr__(self, "threshold", tuple(float(t) for t in self.threshold))
+        check_integer("refresh", self.refresh, low=0)
+        if not isinstance(self.gates, Mapping) or not all(isinstance(gate, GateOverride) for gate in self.gates.values()):
+            raise ArgumentError("gates", expected="a mapping of value name to GateOverride", got=self.gates)
+        if isinstance(self.dense, str) or not isinstance(self.dense, Collection):
+            raise ArgumentError("dense", expected="a sequence of node names", got=repr(self.dense))
         object.__setattr__(self, "gates", dict(self.gates))
         object.__setattr__(self, "dense", tuple(self.dense))
 
@@ -288,7 +294,7 @@ class OpCount:
         return OpCount(self.macs + other.macs, self.elementwise + other.elementwise, self.nonlinear + other.nonlinear)
 
 
-@dataclass
+@dataclass(eq=False)
 class Trace:
     """Everything a solve did, evaluation by evaluation (S-10); axis 0 of every stacked array is the evaluation.
 

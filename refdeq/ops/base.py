@@ -71,7 +71,19 @@ class Op:
         missing = [name for name, value in filled.items() if value is REQUIRED]
         if missing:
             raise GraphError(f"{self.name}: attribute {missing[0]!r} is required")
+        for name, value in given.items():
+            if not _is_kind(name, value):
+                raise GraphError(f"{self.name}: attribute {name!r} has a value of the wrong kind: {value!r}")
         return filled
+
+
+def _is_kind(attribute: str, value: Any) -> bool:
+    """Whether a value is of the attribute's kind: in ONNX a name has the same kind wherever it occurs."""
+    if attribute in ("alpha", "beta"):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if attribute in ("axis", "group", "keepdims", "transA", "transB"):
+        return isinstance(value, int)
+    return value is None or (isinstance(value, tuple) and all(type(n) is int for n in value))
 
 
 def size(shape: Shape) -> int:

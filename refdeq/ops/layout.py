@@ -61,7 +61,10 @@ def _slices(rank: int, attributes: Attributes) -> tuple[slice, ...]:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step < 1:
             raise GraphError(f"Slice: steps must be >= 1, got {step}")
-        out[_axis("Slice", axis, rank)] = slice(start, end, step)
+        axis = _axis("Slice", axis, rank)
+        if out[axis] != slice(None):
+            raise GraphError(f"Slice: axis {axis} is given twice")
+        out[axis] = slice(start, end, step)
     return tuple(out)
 
 
@@ -94,7 +97,7 @@ def _reshape_target(shape: Shape, attributes: Attributes) -> Shape:
     if lengths.count(-1) == 1:
         known = math.prod(n for n in lengths if n != -1)
         lengths = [total // known if n == -1 and known else n for n in lengths]
-    if -1 in lengths or math.prod(lengths) != total:
+    if min(lengths, default=1) < 1 or math.prod(lengths) != total:
         raise GraphError(f"Reshape: {shape} does not fit shape {tuple(wanted)}")
     return (shape[0], *lengths)
 
@@ -107,7 +110,10 @@ def _reshape(inputs: Sequence[Array], attributes: Attributes) -> Array:
 
 
 def _mean_axes(rank: int, attributes: Attributes) -> tuple[int, ...]:
-    return tuple(sorted({_axis("ReduceMean", axis, rank) for axis in attributes["axes"]}))
+    axes = sorted(_axis("ReduceMean", axis, rank) for axis in attributes["axes"])
+    if not axes or len(set(axes)) < len(axes):
+        raise GraphError(f"ReduceMean: axes must name at least one axis, each once, got {tuple(attributes['axes'])}")
+    return tuple(axes)
 
 
 def _mean_infer(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
@@ -120,12 +126,11 @@ def _mean(inputs: Sequence[Array], attributes: Attributes) -> Array:
     """Strict mean (N-6): elements added from +0 in ascending row-major order, then one division by their number."""
     x = inputs[0]
     axes = _mean_axes(x.ndim, attributes)
-    columns = np.moveaxis(x, axes, range(x.ndim - len(axes), x.ndim))
-    columns = columns.reshape(*columns.shape[: x.ndim - len(axes)], -1)
-    total = np.zeros(columns.shape[:-1], dtype=x.dtype)
-    for j in range(columns.shape[-1]):
-        total = total + columns[..., j]
-    mean = total / x.dtype.type(columns.shape[-1])
+    rows = np.moveaxis(x, axes, range(len(axes)))
+    total = np.zeros(rows.shape[len(axes) :], dtype=x.dtype)
+    for index in np.ndindex(rows.shape[: len(axes)]):
+        total = total + rows[index]
+    mean = total / x.dtype.type(math.prod(rows.shape[: len(axes)]))
     return np.expand_dims(mean, axes) if attributes["keepdims"] else mean
 
 

@@ -25,7 +25,7 @@ Array = np.ndarray
 
 def gemm_weight(weight: Array, attributes: Attributes) -> Array:
     """Weight of a Gemm as (K, N), whatever ``transB`` says."""
-    return weight.T if attributes["transB"] else weight
+    return np.ascontiguousarray(weight.T) if attributes["transB"] else weight
 
 
 def accumulate_gemm(d: Array, sent: Array | None, weight: Array, a: Array) -> None:
@@ -101,11 +101,14 @@ def _gemm_vjp(inputs: Sequence[Array], _out: Array, attributes: Attributes, g: A
 
 def _matmul_infer(shapes: Sequence[Shape], _attributes: Attributes) -> Shape:
     left, right = shapes
-    if len(left) < 2 or len(right) < 2 or left[-1] != right[-2] or BATCH in (left[-1], right[-2], right[-1]):
-        raise GraphError(f"MatMul: shapes {left} and {right} do not fit (both of rank 2 or more, batch on axis 0)")
-    if len(left) == 2 or len(right) == 2:
-        return (*left[:-1], right[-1]) if len(right) == 2 else (*right[:-2], left[-2], right[-1])
-    return (*broadcast("MatMul", [left[:-2], right[:-2]]), left[-2], right[-1])
+    misfit = f"MatMul: shapes {left} and {right} do not fit (both of rank 2 or more, batch on axis 0)"
+    if len(left) < 2 or len(right) < 2 or left[-1] != right[-2] or left[-1] == BATCH:
+        raise GraphError(misfit)
+    leading = broadcast("MatMul", [left[:-2], right[:-2]]) if left[:-2] or right[:-2] else ()
+    out = (*leading, left[-2], right[-1])
+    if BATCH in out[1:]:
+        raise GraphError(misfit)
+    return out
 
 
 def _matmul(inputs: Sequence[Array], _attributes: Attributes) -> Array:

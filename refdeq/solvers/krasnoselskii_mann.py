@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refdeq.errors import ArgumentError
+from refdeq.checks import check_number
 from refdeq.kernels import Array, Kernels
 
 __all__ = ["KrasnoselskiiMann"]
@@ -36,8 +36,8 @@ class KrasnoselskiiMann:
     alpha: float = 0.9
 
     def __post_init__(self) -> None:
-        if not (0.0 < self.alpha <= 2.0):
-            raise ArgumentError("alpha", expected="a number in (0, 2]", got=self.alpha)
+        check_number("alpha", self.alpha, "a number in (0, 2]", low=0.0, open_low=True, high=2.0)
+        object.__setattr__(self, "alpha", float(self.alpha))
 
     @property
     def name(self) -> str:
