@@ -12,21 +12,13 @@ The functions may be called from any ``@njit`` code. float32 callers widen the a
 
 from __future__ import annotations
 
-import llvmlite.ir as ir
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
 
 from refdeq import scalar
+from refdeq_numba.compilation import inlined
+from refdeq_numba.machine import bits, from_bits
 
 __all__ = ["cos", "exp", "inlined", "sigmoid", "sin", "tanh"]
-
-inlined = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True)
-"""Decorator of small functions that must vanish into their callers, exact in bits wherever they end up.
-
-``fastmath=False`` has to be said: a function that leaves it unset inherits the setting of whichever caller is compiled first,
-and every later caller shares that compilation, strict ones included.
-"""
 
 _LOG2_E = scalar._LOG2_E
 _LN2_HIGH, _LN2_LOW = scalar._LN2_HIGH, scalar._LN2_LOW
@@ -41,30 +33,10 @@ _TO_EXPONENT = 2.0**52 + _EXPONENT_BIAS  # n + 1023 >= 0
 _TO_INTEGER = 1.5 * 2.0**52  # any |n| < 2**51, two's complement in the low bits
 
 
-@intrinsic
-def _bits(_typing, x):
-    """The 64 bits of a float64 as int64."""
-
-    def generate(_context, builder, _signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
-
-
-@intrinsic
-def _float(_typing, b):
-    """The float64 with the given 64 bits."""
-
-    def generate(_context, builder, _signature, arguments):
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
-
-
 @inlined
 def _power_of_two(n):
     """``ldexp(1.0, n)`` for whole n with -1022 <= n <= 1023; any float64 at all otherwise."""
-    return _float(_bits(n + _TO_EXPONENT) << 52)
+    return from_bits(bits(n + _TO_EXPONENT) << 52)
 
 
 @inlined
@@ -117,7 +89,7 @@ def _reduce(x):
     t = x - n * _HALF_PI_1
     t = t - n * _HALF_PI_2
     t = t - n * _HALF_PI_3
-    return _bits(n + _TO_INTEGER), t
+    return bits(n + _TO_INTEGER), t
 
 
 @inlined
@@ -142,7 +114,7 @@ def _cos_kernel(t):
 @inlined
 def _negated(y, by_second_bit):
     """``-y`` where the second lowest bit of `by_second_bit` is set: that bit moved to the sign."""
-    return _float(_bits(y) ^ ((by_second_bit & 2) << 62))
+    return from_bits(bits(y) ^ ((by_second_bit & 2) << 62))
 
 
 @inlined

@@ -1,0 +1,56 @@
+"""How kernels are compiled: lazily, cached on disk, exact in bits unless they say otherwise.
+
+Two decorators. :func:`compiled` is for kernels that Python calls, :data:`inlined` for the small functions they are made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+from refdeq import scalar
+
+__all__ = ["compiled", "inlined"]
+
+inlined = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True)
+"""Decorator of small functions that must vanish into their callers, exact in bits wherever they end up.
+
+``fastmath=False`` has to be said: a function that leaves it unset inherits the setting of whichever caller is compiled first,
+and every later caller shares that compilation, strict ones included.
+"""
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a kernel on its first call, without the interpreter lock, and keep the machine code on disk.
+
+    Numba looks at the file of a kernel alone when it decides whether machine code on disk is stale; the functions inlined into
+    it may have changed too. So the digest of every file that offers such functions becomes part of the stamp.
+
+    Parameters
+    ----------
+    function : callable
+        Module-level function (closures over compiled functions cannot be cached).
+
+    Returns
+    -------
+    numba dispatcher
+    """
+    dispatcher: Any = njit(error_model="numpy", fastmath=False, nogil=True, cache=True)(function)
+    if dispatcher is not function:  # NUMBA_DISABLE_JIT hands the function back
+        stored = dispatcher._cache._cache_file
+        stored._source_stamp = (stored._source_stamp, _INLINED_DIGEST)
+    return dispatcher
+
+
+def _digest_inlined() -> str:
+    """Digest of the files whose functions are inlined into kernels, and of the constants they take from the reference."""
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    texts = [text for text in texts if b"\n@inlined" in text or b"\n@intrinsic" in text]
+    return hashlib.sha256(b"\0".join([*texts, Path(scalar.__file__).read_bytes()])).hexdigest()
+
+
+_INLINED_DIGEST = _digest_inlined()

@@ -1,0 +1,164 @@
+"""The primitives of :class:`refdeq.kernels.Kernels` on top of compiled code: shapes and choices here, arithmetic there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from refdeq.kernels import GateSpec, OpFunction
+from refdeq.ops.conv import conv_geometry
+from refdeq_numba import conv, elementwise, gate, linear, positions
+from refdeq_numba import residual as tree
+from refdeq_numba.machine import has_fused_multiply_add
+from refdeq_numba.operators import Operators
+from refdeq_numba.shaping import active_rows, bias_row, rows_of, sample_size
+from refdeq_numba.workers import Workers
+
+__all__ = ["NumbaKernels"]
+
+Array = np.ndarray
+
+_ROWS_WORTH_A_TRANSPOSE = 4
+
+
+class NumbaKernels:
+    """Op-level primitives, compiled on first use.
+
+    The strict order is the reference's, bit for bit (N-6). The fast order adds the same terms in the same order with fused
+    multiply-adds (N-7), on processors that have them; everything that forms no sum of products is the same code in both (E-1).
+
+    Parameters
+    ----------
+    order : {"strict", "fast"}
+    threads : int
+        Samples are shared out among this many threads; results never depend on it.
+    """
+
+    ops: Mapping[str, OpFunction]
+
+    def __init__(self, order: str = "strict", threads: int = 1) -> None:
+        self._workers = Workers(threads)
+        self._fused = order == "fast" and has_fused_multiply_add()
+        self.ops = Operators(self, self._workers, self._fused).table()
+
+    def upload(self, array: Array) -> Array:
+        """Return a contiguous copy."""
+        return np.array(array, order="C")
+
+    def download(self, array: Array) -> Array:
+        """Return a copy."""
+        return np.array(array)
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return an array with undefined contents."""
+        return np.empty(shape, dtype=dtype)
+
+    def fill(self, value: float, active: Array, out: Array) -> None:
+        """Set every element of the active samples."""
+        target = rows_of(out)
+        self._workers.run(elementwise.fill, active_rows(active), target.shape[1], out.dtype.type(value), target)
+
+    def copy_active(self, source: Array, active: Array, out: Array) -> None:
+        """Copy the active samples."""
+        target = rows_of(out)
+        self._workers.run(elementwise.copy, active_rows(active), target.shape[1], rows_of(source), target)
+
+    def gate(self, u: Array, spec: GateSpec, active: Array, r: Array, mask: Array, d: Array) -> None:
+        """Advance one gate (D-1, D-2, D-3, D-4, D-10)."""
+        shape = u.shape[1:]
+        threshold = np.ascontiguousarray(np.broadcast_to(spec.threshold, shape), dtype=u.dtype).reshape(-1)
+        group, group_count = positions.groups(shape, spec.granularity, spec.tile)
+        choices = (
+            gate.COMPARE[spec.compare],
+            gate.MEMORY[spec.memory],
+            gate.DELTA_DTYPE[spec.delta_dtype],
+            gate.FEEDBACK_FORMAT[spec.feedback_format],
+        )
+        arrays = rows_of(u), threshold, group, group_count, choices, rows_of(r), rows_of(mask), rows_of(d)
+        self._workers.run(gate.gate, active_rows(active), 4 * sample_size(u), *arrays)
+
+    def accumulate_gemm(
+        self, d: Array, mask: Array | None, weight: Array, attributes: Mapping[str, Any], active: Array, a: Array
+    ) -> None:
+        """Accumulate of a Gemm (N-6, N-7, D-7)."""
+        rows = active_rows(active)
+        sent, everything = _mask_or_everything(mask, d.ndim)
+        kernel = linear.gemm
+        if attributes["transB"]:
+            if len(rows) < _ROWS_WORTH_A_TRANSPOSE:
+                kernel = linear.gemm_stored_by_output
+            else:
+                weight = np.ascontiguousarray(weight.T)
+        self._workers.run(kernel, rows, weight.size, d, sent, everything, weight, self._fused, a)
+
+    def accumulate_conv(
+        self, d: Array, mask: Array | None, weight: Array, attributes: Mapping[str, Any], active: Array, a: Array
+    ) -> None:
+        """Accumulate of a Conv (N-6, N-7, D-7); one spatial axis is treated as an image of height 1."""
+        rows = active_rows(active)
+        if len(rows) == 0:
+            return
+        strides, before, _, dilations = conv_geometry(weight.ndim - 2, attributes, weight.shape[2:])
+        if weight.ndim == 3:
+            strides, before, dilations = (1, *strides), (0, *before), (1, *dilations)
+            weight, d, a = weight[:, :, None], d[:, :, None], a[:, :, None]
+            mask = None if mask is None else mask[:, :, None]
+        group = attributes["group"]
+        outputs, inputs = weight.shape[0] // group, weight.shape[1]
+        by_group = weight.reshape(group, outputs, inputs, *weight.shape[2:])
+        packed = np.ascontiguousarray(by_group.transpose(3, 4, 0, 2, 1))
+        sent, everything = _mask_or_everything(mask, d.ndim)
+        geometry = tuple(int(n) for n in (*strides, *before, *dilations))
+        work = packed.size * a.shape[2] * a.shape[3]
+        self._workers.run(conv.conv, rows, work, d, sent, everything, packed, geometry, self._fused, a)
+
+    def add_bias(self, a: Array, bias: Array | None, alpha: float, beta: float, active: Array, out: Array) -> None:
+        """Output of a linear node from its accumulator (D-6, N-6)."""
+        scalar, values = a.dtype.type, rows_of(a)
+        row = bias_row(bias, a.shape[1:], a.dtype)
+        arguments = values, scalar(alpha), row, scalar(beta), bias is not None, rows_of(out)
+        self._workers.run(linear.add_bias, active_rows(active), values.shape[1], *arguments)
+
+    def fold_bias(self, s: Array, bias: Array, active: Array, a: Array) -> None:
+        """Folded bias of the published code (D-6)."""
+        row = bias_row(bias, a.shape[1:], a.dtype)
+        self._workers.run(linear.fold_bias, active_rows(active), row.size, rows_of(s), row, rows_of(a))
+
+    def count_sent(self, mask: Array, fan_out: Array, active: Array, out: Array) -> None:
+        """Exact multiply-accumulates of the sent elements (C-1)."""
+        each = np.atleast_1d(np.asarray(fan_out, dtype=np.int64))
+        position = positions.broadcast(each.shape, mask.shape[1:])
+        arguments = rows_of(mask), each.reshape(-1), position, out
+        self._workers.run(gate.count_sent, active_rows(active), sample_size(mask), *arguments)
+
+    def count_nonzero(self, values: Array, active: Array, out: Array) -> None:
+        """Elements that are not zero (C-3)."""
+        self._workers.run(gate.count_nonzero, active_rows(active), sample_size(values), rows_of(values), out)
+
+    def residual(self, f: Sequence[Array], z: Sequence[Array], norm: str, active: Array, residual: Array, scale: Array) -> None:
+        """Residual and scale by the pinned tree (S-2)."""
+        rows, offset = active_rows(active), 0
+        lanes, lanes_of_f = np.zeros((2, len(active), tree.LANES))
+        for value, point in zip(f, z, strict=True):
+            size = sample_size(value)
+            arguments = rows_of(value), rows_of(point), offset, norm == "linf", lanes, lanes_of_f
+            self._workers.run(tree.add_part, rows, 4 * size, *arguments)
+            offset += size
+        finish = tree.finish_linf if norm == "linf" else tree.finish_l2
+        self._workers.run(finish, rows, 2 * tree.LANES, lanes, lanes_of_f, residual, scale)
+
+    def relax(self, z: Array, f: Array, alpha: float, active: Array, out: Array) -> None:
+        """Krasnoselskii-Mann step (S-6)."""
+        if alpha == 1.0:
+            self.copy_active(f, active, out)
+            return
+        scalar, target = z.dtype.type, rows_of(out)
+        arguments = rows_of(z), scalar(1.0 - alpha), rows_of(f), scalar(alpha), target
+        self._workers.run(elementwise.relax, active_rows(active), 2 * target.shape[1], *arguments)
+
+
+def _mask_or_everything(mask: Array | None, rank: int) -> tuple[Array, bool]:
+    """Return a mask that compiled code can take, and whether it is to be ignored."""
+    return (np.ones((1,) * rank, dtype=bool), True) if mask is None else (mask, False)
