@@ -3,7 +3,7 @@
 Importing this package imports neither Numba nor NumPy kernels; nothing is compiled before it is first called, and machine code
 is kept on disk for the next process.
 
-Modules: :mod:`~refdeq_numba.backend` (what is offered); :mod:`~refdeq_numba.kernels`, :mod:`~refdeq_numba.operators`,
+Modules: :mod:`~refdeq_numba.offer` (what is offered); :mod:`~refdeq_numba.kernels`, :mod:`~refdeq_numba.operators`,
 :mod:`~refdeq_numba.shaping` and :mod:`~refdeq_numba.positions` (shapes and choices); :mod:`~refdeq_numba.linear`,
 :mod:`~refdeq_numba.conv`, :mod:`~refdeq_numba.columns`, :mod:`~refdeq_numba.gate`, :mod:`~refdeq_numba.elementwise`,
 :mod:`~refdeq_numba.activations`, :mod:`~refdeq_numba.residual` (the arithmetic); :mod:`~refdeq_numba.compilation`,
@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from refdeq_numba.backend import NumbaBackend
+    from refdeq_numba.offer import NumbaBackend
 
 __all__ = ["backend"]
 
@@ -26,6 +26,6 @@ def backend() -> NumbaBackend:
     >>> backend().info.name
     'numba'
     """
-    from refdeq_numba.backend import NumbaBackend
+    from refdeq_numba.offer import NumbaBackend
 
     return NumbaBackend()
