@@ -9,26 +9,21 @@ from typing import Any
 import numpy as np
 
 from refdeq import implicit
-from refdeq.callable_map import CallableMap
-from refdeq.cost import Cost, measure_cost
-from refdeq.delta import DeltaMemory, check_memory
+from refdeq.checks import check_choice, check_integer
+from refdeq.delta import DeltaMemory, check_memory, gated_nodes
 from refdeq.errors import ArgumentError, DTypeError, UnsupportedError
 from refdeq.evaluation import Evaluator
+from refdeq.execution import choose_plan, finish, run_callable, run_fused, run_loop
 from refdeq.graph import Cell
 from refdeq.implicit import Gradient
-from refdeq.kernels import Kernels
-from refdeq.loop import LoopResult, Progress, iterate
-from refdeq.recording import Recorder, empty_trace
-from refdeq.reference import ReferenceKernels
-from refdeq.registry import Backend, Plan, PlanRequest, load_backend
+from refdeq.loop import Hook
+from refdeq.registry import Backend, load_backend
 from refdeq.solution import Solution
 from refdeq.solvers import Picard, Solver
-from refdeq.types import DeltaRule, StopRule, Trace
+from refdeq.types import DeltaRule, StopRule
 from refdeq.validate_inputs import batch_of, check_values
 
 __all__ = ["gradient", "solve"]
-
-Hook = Callable[[Progress], bool | None]
 
 
 def solve(
@@ -82,7 +77,7 @@ def solve(
     returned : {"last", "lowest"}
         S-4.
     polish : bool
-        Make one more dense evaluation and return its value (S-4).
+        Make one more dense evaluation of every sample and return its value (S-4); counted in ``n_eval``, not in ``cost``.
     verify : bool
         Report the residual of the dense f at the returned point (S-2b); costs one evaluation that no count contains.
     trace : bool
@@ -111,58 +106,81 @@ def solve(
     """
     solver = Picard() if solver is None else solver
     stop = StopRule(rtol=1e-6, max_eval=100) if stop is None else stop
+    _check_kinds(solver=solver, stop=stop, delta=delta, warm=warm)
     _check_options(order=order, executor=executor, reuse=reuse, returned=returned, threads=threads)
     if not isinstance(cell, Cell):
-        refused: dict[str, Any] = {"delta": delta, "warm": warm, "polish": polish or None, "verify": verify or None}
-        if executor == "fused":
-            refused["executor"] = executor
-        return _solve_callable(cell, x, z0, solver, stop, returned, trace, on_evaluation, refused)
+        plain = {"delta": delta, "backend": backend, "order": order, "executor": executor, "warm": warm, "reuse": reuse}
+        _check_callable(cell, z0, {**plain, "polish": polish, "verify": verify})
+        with np.errstate(all="ignore"):
+            return run_callable(cell, x, z0, solver, stop, returned, trace, on_evaluation)
     injections = check_values("x", x, cell.graph.injections, cell.dtype)
     start = _start(cell, injections, z0, warm)
     batch = batch_of(start, injections)
     memory = _reused_memory(cell, delta, warm, reuse, batch)
-    chosen = load_backend(backend) if isinstance(backend, str) else backend
-    _check_backend(chosen, order, str(cell.dtype))
+    chosen = _backend(backend, order, str(cell.dtype))
     kernels = chosen.kernels(order=order, threads=threads)
     with np.errstate(all="ignore"):
         evaluator = Evaluator(cell, kernels, injections, batch, delta, memory)
-        plan, why = _plan(chosen, evaluator, solver, returned, order, executor, on_evaluation)
+        plan, why = choose_plan(chosen, evaluator, solver, returned, order, executor, on_evaluation)
         if plan is not None:
-            solution = _run_fused(plan, evaluator, stop, start, memory, threads, trace)
+            solution = run_fused(plan, evaluator, stop, start, memory, threads, trace)
         else:
-            solution = _run_loop(evaluator, kernels, solver, stop, start, returned, trace, on_evaluation, chosen)
+            solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, on_evaluation, chosen)
         solution = replace(
             solution,
             executor=f"fused: {plan.name}" if plan is not None else f"op level ({why})",
             backend=chosen.info.name,
             order=order,
-            x=injections,
+            x={name: array.copy() for name, array in injections.items()},
             warnings=tuple(evaluator.warnings),
             memory=solution.memory if delta is not None else None,
         )
-        return _finish(solution, cell, kernels, polish, verify)
+        return finish(solution, cell, kernels, polish, verify)
 
 
-def _check_options(**options: Any) -> None:
-    allowed = {
-        "order": ("strict", "fast"),
-        "executor": ("auto", "op", "fused"),
-        "reuse": ("state", "state+memory"),
-        "returned": ("last", "lowest"),
-    }
-    for name, choices in allowed.items():
-        if options[name] not in choices:
-            raise ArgumentError(name, expected=f"one of {choices}", got=repr(options[name]))
-    threads = options["threads"]
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
-        raise ArgumentError("threads", expected="an integer >= 1", got=threads)
+def _check_kinds(*, solver: Any, stop: Any, delta: Any, warm: Any) -> None:
+    if isinstance(solver, type) or not (hasattr(solver, "init") and hasattr(solver, "step")):
+        raise ArgumentError("solver", expected="a solver such as Picard()", got=repr(solver))
+    if not isinstance(stop, StopRule):
+        raise ArgumentError("stop", expected="a StopRule", got=repr(stop))
+    if not isinstance(delta, DeltaRule | None):
+        raise ArgumentError("delta", expected="a DeltaRule or None", got=repr(delta))
+    if not isinstance(warm, Solution | None):
+        raise ArgumentError("warm", expected="a Solution or None", got=type(warm).__name__)
 
 
-def _check_backend(backend: Backend, order: str, dtype: str) -> None:
-    if order not in backend.info.orders:
-        raise UnsupportedError(f"backend {backend.info.name!r} offers order {backend.info.orders}, not {order!r}")
-    if dtype not in backend.info.dtypes:
-        raise UnsupportedError(f"backend {backend.info.name!r} offers dtypes {backend.info.dtypes}, not {dtype}")
+def _check_options(*, order: Any, executor: Any, reuse: Any, returned: Any, threads: Any) -> None:
+    check_choice("order", order, ("strict", "fast"))
+    check_choice("executor", executor, ("auto", "op", "fused"))
+    check_choice("reuse", reuse, ("state", "state+memory"))
+    check_choice("returned", returned, ("last", "lowest"))
+    check_integer("threads", threads, low=1)
+
+
+def _check_callable(f: Any, z0: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what needs a graph (S-11), and a first argument that does not say what z is."""
+    if not callable(f):
+        raise ArgumentError("cell", expected="a Cell or a callable f(z, x)", got=type(f).__name__)
+    defaults = {"backend": "reference", "order": "strict", "reuse": "state"}
+    for name, value in options.items():
+        if value not in (None, False, defaults.get(name)) and (name, value) not in (("executor", "auto"), ("executor", "op")):
+            raise ArgumentError(name, hint="a plain callable has no graph; build a Cell for this (S-11)")
+    if not isinstance(z0, np.ndarray) or z0.ndim < 1:
+        raise ArgumentError("z0", expected="a NumPy array with a batch axis", got=type(z0).__name__)
+    if z0.dtype not in (np.float32, np.float64):
+        raise DTypeError("z0", expected="float32 or float64", got=z0.dtype)
+
+
+def _backend(backend: Any, order: str, dtype: str) -> Backend:
+    """Load a backend by name, or take it as it is, and refuse an order or dtype that it does not offer."""
+    if not isinstance(backend, str) and not hasattr(backend, "kernels"):
+        raise ArgumentError("backend", expected="a backend or its name", got=repr(backend))
+    chosen: Backend = load_backend(backend) if isinstance(backend, str) else backend
+    if order not in chosen.info.orders:
+        raise UnsupportedError(f"backend {chosen.info.name!r} offers order {chosen.info.orders}, not {order!r}")
+    if dtype not in chosen.info.dtypes:
+        raise UnsupportedError(f"backend {chosen.info.name!r} offers dtypes {chosen.info.dtypes}, not {dtype}")
+    return chosen
 
 
 def _start(cell: Cell, injections: Mapping[str, np.ndarray], z0: Any, warm: Solution | None) -> dict[str, np.ndarray]:
@@ -188,194 +206,6 @@ def _reused_memory(cell: Cell, delta: DeltaRule | None, warm: Solution | None, r
         raise ArgumentError("warm", hint="that solve had no delta rule, so there is no memory to reuse")
     check_memory(warm.memory, cell, delta, batch)
     return warm.memory
-
-
-def _plan(
-    backend: Backend,
-    evaluator: Evaluator,
-    solver: Solver,
-    returned: str,
-    order: str,
-    executor: str,
-    hook: Hook | None,
-) -> tuple[Plan | None, str]:
-    """Return the fused plan to run, or None and the reason."""
-    if executor == "op":
-        return None, "asked for"
-    if hook is not None:
-        reason = "a progress hook needs the loop"
-    else:
-        rule, graph = evaluator.rule, evaluator.cell.graph
-        request = PlanRequest(
-            graph=graph,
-            solver=solver,
-            gates={n.name: evaluator.gates[n.inputs[0]] for n in graph.linear_nodes if n.name in evaluator.gated},
-            start="dense" if rule is None else rule.start,
-            bias="separate" if rule is None else rule.bias,
-            refresh=0 if rule is None else rule.refresh,
-            returned=returned,
-            order=order,
-        )
-        plan = backend.plan(request)
-        if not hasattr(plan, "reason"):
-            return plan, ""
-        reason = plan.reason
-    if executor == "fused":
-        raise UnsupportedError(f"backend {backend.info.name!r} has no fused plan for this solve: {reason}")
-    return None, reason
-
-
-def _run_loop(
-    evaluator: Evaluator,
-    kernels: Kernels,
-    solver: Solver,
-    stop: StopRule,
-    start: Mapping[str, np.ndarray],
-    returned: str,
-    trace: bool,
-    hook: Hook | None,
-    backend: Backend,
-) -> Solution:
-    z = {name: kernels.upload(array) for name, array in start.items()}
-    recorder = Recorder(evaluator, kernels, native=backend.info.activation == "native") if trace else None
-    result = iterate(evaluator, kernels, solver, stop, z, returned=returned, recorder=recorder, hook=hook)
-    counters = (evaluator.macs, evaluator.sent, evaluator.nonzero, evaluator.dense_nonzero)
-    cost = measure_cost(evaluator.cell, result.n_eval, *counters)
-    return _solution(result, kernels, stop, cost, evaluator.memory(), _recorded(recorder, len(result.status)))
-
-
-def _recorded(recorder: Recorder | None, batch: int) -> Trace | None:
-    return recorder.trace() if recorder is not None and batch > 0 else None
-
-
-def _solution(
-    result: LoopResult, kernels: Kernels, stop: StopRule, cost: Cost | None, memory: DeltaMemory | None, trace: Trace | None
-) -> Solution:
-    return Solution(
-        states={name: kernels.download(value) for name, value in result.z.items()},
-        status=result.status,
-        n_eval=result.n_eval,
-        residual=result.residual,
-        scale=result.scale,
-        stop=stop,
-        cost=cost,
-        memory=memory,
-        trace=trace,
-        executor="op level",
-        backend="reference",
-        order="strict",
-    )
-
-
-def _run_fused(
-    plan: Plan,
-    evaluator: Evaluator,
-    stop: StopRule,
-    start: Mapping[str, np.ndarray],
-    memory: DeltaMemory | None,
-    threads: int,
-    trace: bool,
-) -> Solution:
-    cell, kernels = evaluator.cell, evaluator.kernels
-    hoisted = {node.name: kernels.download(evaluator.values[node.name]) for node in cell.graph.hoisted}
-    hoisted |= {name: kernels.download(evaluator.values[name]) for name in cell.graph.injections}
-    buffers = None
-    if trace:
-        x_only = {node.name: hoisted[node.name] for node in cell.graph.hoisted}
-        buffers = empty_trace(cell.graph, evaluator.batch, stop.max_eval, evaluator.gates, evaluator.gated, x_only)
-    out = plan.bind(cell.parameters, threads=threads).run(start, hoisted, memory, stop, buffers)
-    after = DeltaMemory(out.r, out.mask, out.a, out.count, cell.digest, evaluator.rule)
-    return Solution(
-        states=out.z,
-        status=out.status,
-        n_eval=out.n_eval,
-        residual=out.residual,
-        scale=out.scale,
-        stop=stop,
-        cost=measure_cost(cell, out.n_eval, out.macs, out.sent, out.nonzero, {}),
-        memory=after,
-        trace=_shortened(buffers),
-        executor="fused",
-        backend="",
-        order="",
-    )
-
-
-def _shortened(trace: Trace | None) -> Trace | None:
-    """Drop the evaluations that no sample made."""
-    if trace is None:
-        return None
-    length = int(trace.active.any(axis=1).sum())
-    parts: dict[str, Any] = {
-        part: {name: array[:length] for name, array in getattr(trace, part).items()}
-        for part in ("z", "f", "r", "mask", "a", "values")
-    }
-    return replace(trace, active=trace.active[:length], residual=trace.residual[:length], scale=trace.scale[:length], **parts)
-
-
-def _finish(solution: Solution, cell: Cell, kernels: Kernels, polish: bool, verify: bool) -> Solution:
-    """Polish and verify with dense evaluations at the returned point (S-2b, S-4)."""
-    if not (polish or verify) or len(solution.status) == 0:
-        return solution
-    batch = len(solution.status)
-    dense = Evaluator(cell, kernels, solution.x, batch)
-    everyone = np.ones(batch, dtype=bool)
-    if polish:
-        f = dense.evaluate({name: kernels.upload(v) for name, v in solution.states.items()}, everyone)
-        states = {name: kernels.download(value) for name, value in f.items()}
-        solution = replace(solution, states=states, n_eval=solution.n_eval + 1, polished=True)
-    if not verify:
-        return solution
-    z = {name: kernels.upload(value) for name, value in solution.states.items()}
-    f = dense.evaluate(z, everyone)
-    residual, scale = np.empty(batch), np.empty(batch)
-    kernels.residual([f[name] for name in z], list(z.values()), solution.stop.norm, everyone, residual, scale)
-    sentences = [*solution.warnings, *_verdict(solution, residual, scale)]
-    return replace(solution, residual_dense=residual, warnings=tuple(sentences))
-
-
-def _verdict(solution: Solution, residual: np.ndarray, scale: np.ndarray) -> list[str]:
-    """Warn where the dense residual misses the tolerance that the delta-evaluated one met (S-2b)."""
-    stop = solution.stop
-    met = np.zeros(len(residual), dtype=bool)
-    if stop.atol is not None:
-        met |= residual <= stop.atol
-    if stop.rtol is not None:
-        met |= residual <= stop.rtol * (scale + stop.eps)
-    missed = int((~met & (solution.status == 1)).sum())
-    if not missed:
-        return []
-    return [f"{missed} of {len(met)} samples converged by the delta-evaluated residual but not by the dense one"]
-
-
-def _solve_callable(
-    f: Callable[..., Any],
-    x: Any,
-    z0: Any,
-    solver: Solver,
-    stop: StopRule,
-    returned: str,
-    trace: bool,
-    hook: Hook | None,
-    refused: Mapping[str, Any],
-) -> Solution:
-    """Solve a plain callable (S-11)."""
-    if not callable(f):
-        raise ArgumentError("cell", expected="a Cell or a callable f(z, x)", got=type(f).__name__)
-    for name, value in refused.items():
-        if value is not None:
-            raise ArgumentError(name, hint="a plain callable has no graph; build a Cell for this (S-11)")
-    if not isinstance(z0, np.ndarray) or z0.ndim < 1:
-        raise ArgumentError("z0", expected="a NumPy array with a batch axis", got=type(z0).__name__)
-    if z0.dtype not in (np.float32, np.float64):
-        raise DTypeError("z0", expected="float32 or float64", got=z0.dtype)
-    kernels = ReferenceKernels()
-    with np.errstate(all="ignore"):
-        recorder = Recorder(None, kernels) if trace else None
-        z = {"z": kernels.upload(z0)}
-        result = iterate(CallableMap(f, x, z0), kernels, solver, stop, z, returned=returned, recorder=recorder, hook=hook)
-        solution = _solution(result, kernels, stop, None, None, _recorded(recorder, len(z0)))
-    return replace(solution, executor="plain callable", x={"x": x})
 
 
 def gradient(
@@ -418,17 +248,42 @@ def gradient(
     True
     """
     stop = StopRule(rtol=1e-6, max_eval=200) if stop is None else stop
-    if jacobian not in ("dense", "frozen-mask"):
-        raise ArgumentError("jacobian", expected="'dense' or 'frozen-mask'", got=repr(jacobian))
+    _check_kinds(solver=Picard(), stop=stop, delta=None, warm=None)
+    check_choice("jacobian", jacobian, ("dense", "frozen-mask"))
+    if not isinstance(solution, Solution):
+        raise ArgumentError("solution", expected="a Solution", got=type(solution).__name__)
     if not isinstance(cell, Cell):
-        if vjp is None:
-            raise ArgumentError("vjp", hint="the gradient of a plain callable needs vjp(z, x, v) (S-11)")
-        return implicit.callable_gradient(vjp, solution, cotangent, stop)
-    masks = None
-    if jacobian == "frozen-mask":
-        if solution.memory is None:
-            raise ArgumentError("jacobian", hint="'frozen-mask' needs a solution made with a delta rule")
-        masks = solution.memory.mask
+        return _gradient_of_callable(cell, solution, cotangent, jacobian, stop, vjp)
+    if vjp is not None:
+        raise ArgumentError("vjp", hint="only for a plain callable; a Cell has its own")
+    frozen = _frozen_masks(cell, solution) if jacobian == "frozen-mask" else {}
     batch = len(solution.status)
+    states = check_values("solution", solution.states, cell.graph.states, cell.dtype, batch)
+    x = check_values("solution.x", solution.x, cell.graph.injections, cell.dtype, batch)
     v = check_values("cotangent", cotangent, cell.graph.states, cell.dtype, batch)
-    return implicit.gradient(cell, solution.states, solution.x, v, stop, masks)
+    return implicit.gradient(cell, states, x, v, stop, frozen)
+
+
+def _frozen_masks(cell: Cell, solution: Solution) -> dict[str, np.ndarray]:
+    """Last mask in front of every gated linear node (G-1)."""
+    memory = solution.memory
+    if memory is None or memory.rule is None:
+        raise ArgumentError("jacobian", hint="'frozen-mask' needs a solution made with a delta rule")
+    check_memory(memory, cell, memory.rule, len(solution.status))
+    return {node.name: memory.mask[node.inputs[0]] for node in gated_nodes(cell.graph, memory.rule)}
+
+
+def _gradient_of_callable(
+    f: Any, solution: Solution, cotangent: Any, jacobian: str, stop: StopRule, vjp: Callable[..., Any] | None
+) -> Gradient:
+    if not callable(f):
+        raise ArgumentError("cell", expected="a Cell or a callable f(z, x)", got=type(f).__name__)
+    if vjp is None:
+        raise ArgumentError("vjp", hint="the gradient of a plain callable needs vjp(z, x, v) (S-11)")
+    if jacobian != "dense":
+        raise ArgumentError("jacobian", hint="a plain callable has no gates; use 'dense'")
+    if solution.executor != "plain callable":
+        raise ArgumentError("solution", hint="it was not made from a plain callable; pass its Cell")
+    z = solution.states["z"]
+    g = check_values("cotangent", cotangent, {"z": z.shape[1:]}, z.dtype, len(z))
+    return implicit.callable_gradient(vjp, solution, g, stop)

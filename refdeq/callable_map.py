@@ -18,7 +18,7 @@ class CallableMap:
     Raises
     ------
     ShapeError, DTypeError
-        When f returns something that is not shaped like z.
+        When f returns something that is not shaped like z, in the dtype of z.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, z0: np.ndarray) -> None:

@@ -74,6 +74,8 @@ def resolve_gates(graph: Graph, rule: DeltaRule | None) -> tuple[dict[str, GateS
         return {}, []
     readers: dict[str, Node] = {}
     for node in nodes:
+        if rule.bias == "folded" and (node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)) != (1.0, 1.0):
+            raise ArgumentError("bias", hint=f"'folded' (D-6) needs alpha = beta = 1 at node {node.name!r}; list it in dense")
         readers.setdefault(node.inputs[0], node)
     unknown = sorted(set(rule.gates) - set(readers))
     if unknown:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from refdeq.callable_map import CallableMap
 from refdeq.evaluation import Evaluator
 from refdeq.graph import Cell
 from refdeq.loop import iterate
@@ -45,7 +46,7 @@ class Gradient:
     residual: np.ndarray
 
 
-def vjp(cell: Cell, values: Mapping[str, np.ndarray], cotangents: Mapping[str, np.ndarray], masks: Arrays | None) -> Arrays:
+def vjp(cell: Cell, values: Mapping[str, np.ndarray], cotangents: Mapping[str, np.ndarray], frozen: Arrays) -> Arrays:
     """Cotangents of every value, given those of the outputs of f: one reverse walk over the nodes.
 
     Parameters
@@ -55,8 +56,8 @@ def vjp(cell: Cell, values: Mapping[str, np.ndarray], cotangents: Mapping[str, n
         Every value of one dense evaluation.
     cotangents : dict of state name to ndarray
         Of ``f``'s outputs.
-    masks : dict of watched value name to (B, ...) bool, or None
-        Frozen masks: what a gate did not send does not depend on its input (G-1, ``frozen-mask``).
+    frozen : dict of linear node name to (B, ...) bool
+        Frozen masks: what a gate did not send its node does not depend on (G-1, ``frozen-mask``); empty for the dense cell.
 
     Returns
     -------
@@ -65,7 +66,6 @@ def vjp(cell: Cell, values: Mapping[str, np.ndarray], cotangents: Mapping[str, n
     found: Arrays = {}
     for state, value in cell.graph.outputs.items():
         _add(found, value, cotangents[state])
-    gated = {node.name for node in cell.graph.linear_nodes}
     for node in reversed(cell.graph.nodes):
         if node.name not in found:
             continue
@@ -73,9 +73,10 @@ def vjp(cell: Cell, values: Mapping[str, np.ndarray], cotangents: Mapping[str, n
         inputs = [values[name] for name in node.inputs]
         attributes = op.complete(node.attributes)
         gradients = op.vjp(inputs, values[node.name], attributes, found[node.name])
-        for i, (name, gradient) in enumerate(zip(node.inputs, gradients, strict=True)):
-            frozen = masks is not None and i == 0 and node.name in gated and name in masks
-            _add(found, name, np.where(masks[name], gradient, gradient.dtype.type(0)) if frozen and masks else gradient)
+        if node.name in frozen:
+            gradients[0] = np.where(frozen[node.name], gradients[0], gradients[0].dtype.type(0))
+        for name, gradient in zip(node.inputs, gradients, strict=True):
+            _add(found, name, gradient)
     return found
 
 
@@ -102,7 +103,7 @@ class _AdjointMap:
 
 
 def gradient(
-    cell: Cell, states: Arrays, x: Mapping[str, np.ndarray], cotangent: Arrays, stop: StopRule, masks: Arrays | None
+    cell: Cell, states: Arrays, x: Mapping[str, np.ndarray], cotangent: Arrays, stop: StopRule, frozen: Arrays
 ) -> Gradient:
     """Adjoint solve at the given states, then one VJP through f (G-1)."""
     batch = len(next(iter(states.values())))
@@ -110,13 +111,13 @@ def gradient(
         values = _values_at(cell, states, x, batch)
 
         def transpose(v: Mapping[str, np.ndarray]) -> Arrays:
-            back = vjp(cell, values, v, masks)
+            back = vjp(cell, values, v, frozen)
             return {name: back.get(name, np.zeros_like(states[name])) for name in states}
 
         kernels = ReferenceKernels()
         v = {name: array.copy() for name, array in cotangent.items()}
         result = iterate(_AdjointMap(transpose, cotangent), kernels, Picard(), stop, v)
-        back = vjp(cell, values, result.z, masks)
+        back = vjp(cell, values, result.z, frozen)
     return Gradient(
         parameters={name: back.get(name, np.zeros_like(array)) for name, array in cell.parameters.items()},
         injections={name: back.get(name, np.zeros_like(array)) for name, array in x.items()},
@@ -127,11 +128,12 @@ def gradient(
     )
 
 
-def callable_gradient(transpose: Callable[..., Any], solution: Solution, cotangent: np.ndarray, stop: StopRule) -> Gradient:
+def callable_gradient(transpose: Callable[..., Any], solution: Solution, cotangent: Arrays, stop: StopRule) -> Gradient:
     """Adjoint solve for a plain callable with a given ``vjp(z, x, v)`` (S-11, G-1)."""
-    z, x = solution.states["z"], solution.x["x"]
-    g = {"z": np.asarray(cotangent)}
+    z, x, g = solution.states["z"], solution.x["x"], cotangent["z"]
+    product = CallableMap(lambda v, _: transpose(z, x, v), None, g)
+    everyone = np.ones(len(z), dtype=bool)
     with np.errstate(all="ignore"):
-        adjoint_map = _AdjointMap(lambda v: {"z": np.asarray(transpose(z, x, v["z"]))}, g)
-        result = iterate(adjoint_map, ReferenceKernels(), Picard(), stop, {"z": g["z"].copy()})
+        adjoint_map = _AdjointMap(lambda v: product.evaluate(v, everyone), cotangent)
+        result = iterate(adjoint_map, ReferenceKernels(), Picard(), stop, {"z": g.copy()})
     return Gradient({}, {}, result.z, result.status, result.n_eval, result.residual)

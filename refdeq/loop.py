@@ -14,7 +14,7 @@ from refdeq.recording import Recorder
 from refdeq.solvers import Solver
 from refdeq.types import Status, StopRule
 
-__all__ = ["Evaluates", "LoopResult", "Progress", "iterate"]
+__all__ = ["Evaluates", "Hook", "LoopResult", "Progress", "iterate"]
 
 
 class Evaluates(Protocol):
@@ -44,6 +44,10 @@ class Progress:
     worst: float
 
 
+Hook = Callable[[Progress], bool | None]
+"""Called between evaluations; a false answer other than None cancels the samples still running."""
+
+
 @dataclass
 class LoopResult:
     """Where the loop ended, per sample."""
@@ -64,7 +68,7 @@ def iterate(
     *,
     returned: str = "last",
     recorder: Recorder | None = None,
-    hook: Callable[[Progress], bool | None] | None = None,
+    hook: Hook | None = None,
 ) -> LoopResult:
     """Run a solver until every sample has a final status (S-1 to S-4, S-10).
 

@@ -64,11 +64,16 @@ class Recorder:
         return host
 
     def trace(self) -> Trace:
-        """Stack everything recorded."""
+        """Stack everything recorded; a batch of no samples makes no evaluation."""
         evaluator = self._evaluator
         hoisted = {}
         if evaluator is not None:
-            hoisted = {n.name: self._kernels.download(evaluator.values[n.name]) for n in evaluator.cell.graph.hoisted}
+            graph = evaluator.cell.graph
+            hoisted = {node.name: self._kernels.download(evaluator.values[node.name]) for node in graph.hoisted}
+            if not self._frames:
+                return empty_trace(graph, evaluator.batch, 0, evaluator.gates, evaluator.gated, hoisted)
+        if not self._frames:
+            return Trace(np.zeros((0, 0), dtype=bool), {}, {}, np.zeros((0, 0)), np.zeros((0, 0)))
         parts: dict[str, Any] = {
             part: {name: np.stack([frame[part][name] for frame in self._frames]) for name in self._frames[0][part]}
             for part in self._frames[0]

@@ -55,7 +55,7 @@ def check_values(
     arrays = {}
     for name, array in _as_named(what, given, shapes).items():
         label = what if name == what else f"{what}[{name!r}]"
-        if not isinstance(array, np.ndarray):
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
             raise ArgumentError(label, expected="a NumPy array", got=type(array).__name__)
         if array.dtype != dtype:
             hint = "byte order must be native" if array.dtype.newbyteorder("=") == dtype else "use .astype or Cell.astype"

@@ -1,0 +1,202 @@
+"""Running one validated solve: through the loop, through a fused plan, or for a plain callable; then polish and verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from refdeq.callable_map import CallableMap
+from refdeq.cost import Cost, measure_cost
+from refdeq.delta import DeltaMemory
+from refdeq.errors import UnsupportedError
+from refdeq.evaluation import Evaluator
+from refdeq.graph import Cell
+from refdeq.kernels import Kernels
+from refdeq.loop import Hook, LoopResult, iterate
+from refdeq.recording import Recorder, empty_trace
+from refdeq.reference import ReferenceKernels
+from refdeq.registry import Backend, Plan, PlanRequest
+from refdeq.solution import Solution
+from refdeq.solvers import Solver
+from refdeq.stopping import relative
+from refdeq.types import Status, StopRule, Trace
+
+__all__ = ["choose_plan", "finish", "run_callable", "run_fused", "run_loop"]
+
+
+def choose_plan(
+    backend: Backend,
+    evaluator: Evaluator,
+    solver: Solver,
+    returned: str,
+    order: str,
+    executor: str,
+    hook: Hook | None,
+) -> tuple[Plan | None, str]:
+    """Return the fused plan to run, or None and the reason."""
+    if executor == "op":
+        return None, "asked for"
+    if hook is not None:
+        reason = "a progress hook needs the loop"
+    else:
+        rule, graph = evaluator.rule, evaluator.cell.graph
+        request = PlanRequest(
+            graph=graph,
+            solver=solver,
+            gates={n.name: evaluator.gates[n.inputs[0]] for n in graph.linear_nodes if n.name in evaluator.gated},
+            start="dense" if rule is None else rule.start,
+            bias="separate" if rule is None else rule.bias,
+            refresh=0 if rule is None else rule.refresh,
+            returned=returned,
+            order=order,
+        )
+        plan = backend.plan(request)
+        if not hasattr(plan, "reason"):
+            return plan, ""
+        reason = plan.reason
+    if executor == "fused":
+        raise UnsupportedError(f"backend {backend.info.name!r} has no fused plan for this solve: {reason}")
+    return None, reason
+
+
+def run_loop(
+    evaluator: Evaluator,
+    kernels: Kernels,
+    solver: Solver,
+    stop: StopRule,
+    start: Mapping[str, np.ndarray],
+    returned: str,
+    trace: bool,
+    hook: Hook | None,
+    backend: Backend,
+) -> Solution:
+    """Solve a cell through the loop, operator by operator."""
+    z = {name: kernels.upload(array) for name, array in start.items()}
+    recorder = Recorder(evaluator, kernels, native=backend.info.activation == "native") if trace else None
+    result = iterate(evaluator, kernels, solver, stop, z, returned=returned, recorder=recorder, hook=hook)
+    counters = (evaluator.macs, evaluator.sent, evaluator.nonzero, evaluator.dense_nonzero)
+    cost = measure_cost(evaluator.cell, result.n_eval, *counters)
+    return _solution(result, kernels, stop, cost, evaluator.memory(), recorder.trace() if recorder else None)
+
+
+def _solution(
+    result: LoopResult, kernels: Kernels, stop: StopRule, cost: Cost | None, memory: DeltaMemory | None, trace: Trace | None
+) -> Solution:
+    return Solution(
+        states={name: kernels.download(value) for name, value in result.z.items()},
+        status=result.status,
+        n_eval=result.n_eval,
+        residual=result.residual,
+        scale=result.scale,
+        stop=stop,
+        cost=cost,
+        memory=memory,
+        trace=trace,
+        executor="op level",
+        backend="reference",
+        order="strict",
+    )
+
+
+def run_fused(
+    plan: Plan,
+    evaluator: Evaluator,
+    stop: StopRule,
+    start: Mapping[str, np.ndarray],
+    memory: DeltaMemory | None,
+    threads: int,
+    trace: bool,
+) -> Solution:
+    """Solve a cell in one compiled routine of the backend."""
+    cell, kernels = evaluator.cell, evaluator.kernels
+    hoisted = {node.name: kernels.download(evaluator.values[node.name]) for node in cell.graph.hoisted}
+    hoisted |= {name: kernels.download(evaluator.values[name]) for name in cell.graph.injections}
+    buffers = None
+    if trace:
+        x_only = {node.name: hoisted[node.name] for node in cell.graph.hoisted}
+        buffers = empty_trace(cell.graph, evaluator.batch, stop.max_eval, evaluator.gates, evaluator.gated, x_only)
+    out = plan.bind(cell.parameters, threads=threads).run(start, hoisted, memory, stop, buffers)
+    after = DeltaMemory(out.r, out.mask, out.a, out.count, cell.digest, evaluator.rule)
+    return Solution(
+        states=out.z,
+        status=out.status,
+        n_eval=out.n_eval,
+        residual=out.residual,
+        scale=out.scale,
+        stop=stop,
+        cost=measure_cost(cell, out.n_eval, out.macs, out.sent, out.nonzero, {}),
+        memory=after,
+        trace=_shortened(buffers),
+        executor="fused",
+        backend="",
+        order="",
+    )
+
+
+def _shortened(trace: Trace | None) -> Trace | None:
+    """Drop the evaluations that no sample made."""
+    if trace is None:
+        return None
+    length = int(trace.active.any(axis=1).sum())
+    parts: dict[str, Any] = {
+        part: {name: array[:length] for name, array in getattr(trace, part).items()}
+        for part in ("z", "f", "r", "mask", "a", "values")
+    }
+    return replace(trace, active=trace.active[:length], residual=trace.residual[:length], scale=trace.scale[:length], **parts)
+
+
+def finish(solution: Solution, cell: Cell, kernels: Kernels, polish: bool, verify: bool) -> Solution:
+    """Polish and verify with dense evaluations at the returned point (S-2b, S-4)."""
+    if not (polish or verify):
+        return solution
+    batch = len(solution.status)
+    dense = Evaluator(cell, kernels, solution.x, batch)
+    everyone = np.ones(batch, dtype=bool)
+    if polish:
+        f = dense.evaluate({name: kernels.upload(v) for name, v in solution.states.items()}, everyone)
+        states = {name: kernels.download(value) for name, value in f.items()}
+        solution = replace(solution, states=states, n_eval=solution.n_eval + 1, polished=True)
+    if not verify:
+        return solution
+    z = {name: kernels.upload(value) for name, value in solution.states.items()}
+    f = dense.evaluate(z, everyone)
+    residual, scale = np.empty(batch), np.empty(batch)
+    kernels.residual([f[name] for name in z], list(z.values()), solution.stop.norm, everyone, residual, scale)
+    sentences = [*solution.warnings, *_verdict(solution, residual, scale)]
+    return replace(solution, residual_dense=residual, warnings=tuple(sentences))
+
+
+def _verdict(solution: Solution, residual: np.ndarray, scale: np.ndarray) -> list[str]:
+    """Warn where the dense residual misses the tolerance that the delta-evaluated one met (S-2b)."""
+    stop = solution.stop
+    met = np.zeros(len(residual), dtype=bool)
+    if stop.atol is not None:
+        met |= residual <= stop.atol
+    if stop.rtol is not None:
+        met |= relative(residual, scale, stop.eps) <= stop.rtol
+    missed = int((~met & (solution.status == Status.CONVERGED)).sum())
+    if not missed:
+        return []
+    return [f"{missed} of {len(met)} samples converged by the delta-evaluated residual but not by the dense one"]
+
+
+def run_callable(
+    f: Callable[..., Any],
+    x: Any,
+    z0: np.ndarray,
+    solver: Solver,
+    stop: StopRule,
+    returned: str,
+    trace: bool,
+    hook: Hook | None,
+) -> Solution:
+    """Solve a plain callable ``f(z, x)`` on the whole batch (S-11)."""
+    kernels = ReferenceKernels()
+    recorder = Recorder(None, kernels) if trace else None
+    z = {"z": kernels.upload(z0)}
+    result = iterate(CallableMap(f, x, z0), kernels, solver, stop, z, returned=returned, recorder=recorder, hook=hook)
+    solution = _solution(result, kernels, stop, None, None, recorder.trace() if recorder else None)
+    return replace(solution, executor="plain callable", x={"x": x})
