@@ -14,7 +14,7 @@ from refdeq_validation.compiled import activation
 
 __all__ = ["apply_exact", "decide_all", "next_reference", "norms", "or_over_groups", "same_bits"]
 
-Array = np.ndarray
+Array = np.ndarray[Any, Any]
 
 
 def same_bits(left: Array, right: Array) -> Array:
@@ -34,13 +34,13 @@ def apply_exact(op: str, inputs: Sequence[Array], attributes: Mapping[str, Any])
     """Value of an operator whose bits every conforming backend shares (E-1, N-8)."""
     x = inputs[0]
     if op == "Add":
-        return np.add(x, inputs[1])
+        return np.asarray(np.add(x, inputs[1]))
     if op == "Sub":
-        return np.subtract(x, inputs[1])
+        return np.asarray(np.subtract(x, inputs[1]))
     if op == "Mul":
-        return np.multiply(x, inputs[1])
+        return np.asarray(np.multiply(x, inputs[1]))
     if op == "Neg":
-        return np.negative(x)
+        return np.asarray(np.negative(x))
     if op == "Identity":
         return x
     if op == "Relu":
@@ -77,10 +77,8 @@ def decide_all(u: Array, r: Array, threshold: Array, compare: str, delta_dtype: 
     >>> decide_all(np.array([1.0, np.nan]), np.zeros(2), np.array(1.0), "gt", None)[1]
     array([False,  True])
     """
-    if delta_dtype is None:
-        delta = u - r
-    else:
-        delta = np.subtract(u.astype(delta_dtype), r.astype(delta_dtype)).astype(u.dtype)
+    narrow = u.dtype if delta_dtype is None else np.dtype(delta_dtype)
+    delta = np.subtract(u.astype(narrow), r.astype(narrow)).astype(u.dtype)
     size = np.abs(delta)
     below = size < threshold if compare == "ge" else size <= threshold
     return delta, np.logical_not(below)

@@ -1,8 +1,8 @@
 """Bounds of the judge, each with its derivation; there is no other tolerance in the harness.
 
-Notation: ``u`` unit roundoff (2^-24 for float32, 2^-53 for float64), ``eta`` half the least subnormal, ``k`` the number of terms
-summed, ``a`` the stored accumulator, ``P = sum |A_ij| |d_j|`` over the sent terms. Comparisons are written ``error <= bound`` so
-that NaN fails.
+Notation: ``u`` unit roundoff (2^-24 for float32, 2^-53 for float64), ``eta`` half the least subnormal, ``k`` the number of
+terms summed, ``a`` the stored accumulator, ``P = sum |A_ij| |d_j|`` over the sent terms. Comparisons are written
+``error <= bound`` so that NaN fails.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def underflow(dtype: np.dtype) -> float:
 def accumulate_bound(k: np.ndarray, gauge: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Bound for one accumulate in any order, fused or not (N-7): ``(k + 1) u (|a| + P) + k eta``.
 
-    ``k`` products and ``k`` additions starting from `a` are a sum of ``k + 1`` terms, of which `a` is exact and each product has
-    one rounding; any tree of additions over them has height at most ``k``, so each term passes at most ``k + 1`` roundings
+    ``k`` products and ``k`` additions starting from `a` are a sum of ``k + 1`` terms, of which `a` is exact and each product
+    has one rounding; any tree of additions over them has height at most ``k``, so each term passes at most ``k + 1`` roundings
     (Jeannerod and Rump: without the quadratic term). Each product may lose `eta` to underflow. The last term covers the judge's
     own float64 arithmetic for float32 data.
 
@@ -42,7 +42,7 @@ def accumulate_bound(k: np.ndarray, gauge: np.ndarray, dtype: np.dtype) -> np.nd
     dtype : dtype of the accumulator
     """
     own = k * _DOUBLE * gauge if np.dtype(dtype) == np.float32 else 0.0
-    return (((k + 1) * unit_roundoff(dtype)) * gauge + k * underflow(dtype) + own) * _INFLATION
+    return np.asarray((((k + 1) * unit_roundoff(dtype)) * gauge + k * underflow(dtype) + own) * _INFLATION)
 
 
 def folded_bound(

@@ -1,9 +1,10 @@
 """Designed cases: small solves whose inputs sit where kernels go wrong. Everything is seeded; nothing is drawn per run.
 
-A unit step (level L1) is a solve of one evaluation from given memory; a sequence (level L2) is a solve of several. Both are judged
-by replay. Families: ``tie`` (differences exactly at the threshold and one ulp beside it), ``special`` (NaN, infinities, signed
-zeros, subnormals), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape`` (odd sizes, batch 1 and many), ``sequence`` (freezing, statuses,
-damping, norms), ``warm``, ``rule`` (every other choice of a rule), ``graph`` (convolutions and every operator; op level only).
+A unit step (level L1) is a solve of one evaluation from given memory; a sequence (level L2) is a solve of several. Both are
+judged by replay. Families: ``tie`` (differences exactly at the threshold and one ulp beside it), ``special`` (NaN, infinities,
+signed zeros, subnormals), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape`` (odd sizes, batch 1 and many), ``sequence`` (freezing,
+statuses, damping, norms), ``warm``, ``rule`` (every other choice of a rule), ``graph`` (convolutions and every operator; op
+level only).
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def _sequences(dtype: str) -> Iterator[Case]:
     sines = linear_cell(n, dtype, activation="Sin", bias=True)
     damped = KrasnoselskiiMann(alpha=0.7)
     for preset, rule in _rules(0.02):
-        stops = {
+        stops: dict[str, tuple[Cell, np.ndarray, StopRule, Picard | KrasnoselskiiMann]] = {
             "atol": (tanh, x, StopRule(atol=1e-2, max_eval=12), Picard()),
             "linf": (tanh, x, StopRule(atol=1e-2, norm="linf", max_eval=12), Picard()),
             "either": (tanh, x, StopRule(atol=1e-4, rtol=1e-2, max_eval=12), damped),
@@ -277,9 +278,9 @@ def _graphs(dtype: str) -> Iterator[Case]:
                 yield Case(f"graph-conv{rank}d-{title}-{preset}-{dtype}", "graph", cell, x, z0, rule, stop)
     cell = every_operator_cell(dtype)
     x = rng.standard_normal((4, *cell.graph.injections["x"])).astype(dtype)
-    z0 = {name: np.zeros((4, *shape), dtype) for name, shape in cell.graph.states.items()}
+    both = {name: np.zeros((4, *shape), dtype) for name, shape in cell.graph.states.items()}
     for preset, rule in _rules(0.02):
-        yield Case(f"graph-operators-{preset}-{dtype}", "graph", cell, x, z0, rule, stop)
+        yield Case(f"graph-operators-{preset}-{dtype}", "graph", cell, x, both, rule, stop)
 
 
 def designed_cases(dtypes: tuple[str, ...] = DTYPES) -> Iterator[Case]:

@@ -146,4 +146,4 @@ class Comparer:
 
 def _same_class(expected: Array, actual: Array) -> Array:
     """Whether both are NaN, or both the same infinity."""
-    return (np.isnan(expected) & np.isnan(actual)) | (np.isinf(expected) & (expected == actual))
+    return np.asarray((np.isnan(expected) & np.isnan(actual)) | (np.isinf(expected) & (expected == actual)))

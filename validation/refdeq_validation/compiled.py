@@ -37,7 +37,7 @@ def _functions() -> dict[str, Any]:
 def _loop(name: str) -> Callable[[np.ndarray, np.ndarray], None]:
     one = _functions()[_ONNX[name]]
 
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True)
     def every(x: np.ndarray, y: np.ndarray) -> None:
         for i in range(x.size):
             y[i] = one(x[i])

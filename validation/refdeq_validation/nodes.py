@@ -13,7 +13,7 @@ from refdeq_validation import sums
 
 __all__ = ["LinearNode", "classify", "linear_node"]
 
-Array = np.ndarray
+Array = np.ndarray[Any, Any]
 NodeData = Mapping[str, Any]
 
 
@@ -65,10 +65,10 @@ class LinearNode:
     def output(self, a: Array) -> Array:
         """Output from the accumulator (D-6): factors of 1 round nothing."""
         scalar = a.dtype.type
-        scaled = a if self.alpha == 1.0 else np.multiply(scalar(self.alpha), a)
+        scaled = a if self.alpha == 1.0 else np.asarray(np.multiply(scalar(self.alpha), a))
         if self.bias is None:
             return scaled
-        return np.add(scaled, self.bias if self.beta == 1.0 else np.multiply(scalar(self.beta), self.bias))
+        return np.asarray(np.add(scaled, self.bias if self.beta == 1.0 else np.multiply(scalar(self.beta), self.bias)))
 
     def strict(self, d: Array, sent: Array, base: Array) -> Array:
         """Accumulator in strict order (N-6), from `base`."""
@@ -89,13 +89,14 @@ class LinearNode:
         if self.conv is None:
             return sums.exact_gemm(parts[0], np.ascontiguousarray(sent), weight, parts[1], parts[2], wide)
         d2, base2, got2 = (_planar(part) for part in parts)
-        results = sums.exact_conv(d2, _planar(sent), weight, *self.conv, base2, got2)
-        return tuple(part.reshape(got.shape) for part in results)  # type: ignore[return-value]
+        error, gauge, k, total = sums.exact_conv(d2, _planar(sent), weight, *self.conv, base2, got2)
+        shape = got.shape
+        return error.reshape(shape), gauge.reshape(shape), k.reshape(shape), total.reshape(shape)
 
     def macs(self, sent: Array, out: tuple[int, ...]) -> int:
         """Multiply-accumulates of what was sent, counted tap by tap (C-1)."""
         if self.conv is None:
-            return int(sent.sum()) * self.weight.shape[1]
+            return int(sent.sum()) * int(self.weight.shape[1])
         group, stride, pad, dilation = self.conv
         plane = _planar(sent)
         height, width = (out[2], out[3]) if len(out) == 4 else (1, out[2])
@@ -106,7 +107,7 @@ class LinearNode:
                 columns = np.arange(width) * stride[1] - pad[1] + kx * dilation[1]
                 ys, xs = rows[(rows >= 0) & (rows < plane.shape[2])], columns[(columns >= 0) & (columns < plane.shape[3])]
                 total += int(plane[:, :, ys][..., xs].sum())
-        return total * (self.weight.shape[0] // group)
+        return total * int(self.weight.shape[0] // group)
 
 
 def linear_node(node: NodeData, parameters: Mapping[str, Array]) -> LinearNode:
@@ -127,7 +128,7 @@ def linear_node(node: NodeData, parameters: Mapping[str, Array]) -> LinearNode:
     if bias is not None:
         bias = bias.reshape(-1, *(1,) * rank)
     geometry = (int(attributes.get("group", 1)), strides, pads, dilations)
-    return LinearNode(node["inputs"][0], _planar(weight), bias, 1.0, 1.0, geometry)  # type: ignore[arg-type]
+    return LinearNode(node["inputs"][0], _planar(weight), bias, 1.0, 1.0, geometry)
 
 
 def _planar(array: Array) -> Array:

@@ -1,8 +1,8 @@
 """Trace replay: every transition of a backend's own run, recomputed from the backend's own stored bits.
 
-Masks, references, elementwise values, steps, residual decisions and counts must equal the specification bit for bit; sums must
-equal it bit for bit when the backend declared strict order, and lie within the bound of N-7 otherwise. By induction the whole run
-then is a valid execution, whichever way its rounding made borderline decisions fall.
+Masks, references, elementwise values, steps, residual decisions and counts must equal the specification bit for bit; sums
+must equal it bit for bit when the backend declared strict order, and lie within the bound of N-7 otherwise. By induction the
+whole run then is a valid execution, whichever way its rounding made borderline decisions fall.
 """
 
 from __future__ import annotations

@@ -12,10 +12,12 @@ from refdeq.registry import Backend
 from refdeq.solution import Solution
 from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, StopRule
+from refdeq_validation.cases import Case
+from refdeq_validation.comparing import Comparer
 from refdeq_validation.replay import Run, replay
 from refdeq_validation.verdicts import Findings
 
-__all__ = ["judge_solve", "run_data"]
+__all__ = ["judge_case", "judge_solve", "run_data"]
 
 
 def run_data(
@@ -115,3 +117,43 @@ def _start(
     if z0 is not None:
         return z0 if isinstance(z0, dict) else {next(iter(cell.graph.states)): z0}
     return {name: np.zeros((batch, *shape), dtype=cell.dtype) for name, shape in cell.graph.states.items()}
+
+
+def judge_case(case: Case, backend: Backend, order: str, executor: str, judged_as: str | None = None) -> Findings:
+    """Judge a designed case on one execution path, and its second part if it has one.
+
+    The same solve without a trace must give the same bits (S-10, and nothing may leak from one solve into the next).
+    """
+    path: dict[str, Any] = {"backend": backend, "order": order, "executor": executor}
+    common: dict[str, Any] = {"rule": case.rule, "solver": case.solver, "stop": case.stop, "judged_as": judged_as, **path}
+    warm = case.warm()
+    traced, findings = judge_solve(case.cell, case.x, z0=case.z0, warm=warm, **common)
+    plain = solve(
+        case.cell,
+        case.x,
+        z0=case.z0 if warm is None else None,
+        solver=case.solver,
+        stop=case.stop,
+        delta=case.rule,
+        warm=warm,
+        reuse="state" if warm is None else "state+memory",
+        **path,
+    )
+    _compare_solutions(Comparer(findings), traced, plain)
+    if case.then is not None:
+        _, continued = judge_solve(case.cell, case.then, warm=traced, **common)
+        findings.merge(continued)
+    return findings
+
+
+def _compare_solutions(compare: Comparer, traced: Solution, plain: Solution) -> None:
+    """Bits of an untraced solve against those of the traced one (S-10)."""
+    for state, value in traced.states.items():
+        compare.bits("state", -1, f"untraced z[{state}]", value, plain.states[state])
+    for name in ("status", "n_eval", "residual", "scale"):
+        compare.bits("state", -1, f"untraced {name}", getattr(traced, name), getattr(plain, name))
+    if traced.memory is None or plain.memory is None:
+        return
+    for part in ("r", "a", "mask"):
+        for name, value in getattr(traced.memory, part).items():
+            compare.bits("memory", -1, f"untraced {part}[{name}]", value, getattr(plain.memory, part)[name])

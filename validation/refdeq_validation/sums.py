@@ -14,14 +14,14 @@ import numpy as np
 __all__ = ["exact_conv", "exact_gemm", "strict_conv", "strict_gemm"]
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _two_sum(a: float, b: float) -> tuple[float, float]:
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _two_product(a: float, b: float) -> tuple[float, float]:
     p = a * b
     scaled = 134217729.0 * a
@@ -33,7 +33,7 @@ def _two_product(a: float, b: float) -> tuple[float, float]:
     return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def strict_gemm(d: np.ndarray, sent: np.ndarray, weight: np.ndarray, a: np.ndarray) -> None:
     """Accumulate ``d @ weight`` in place in strict order (N-6); `weight` is (K, N)."""
     for b in range(d.shape[0]):
@@ -44,7 +44,7 @@ def strict_gemm(d: np.ndarray, sent: np.ndarray, weight: np.ndarray, a: np.ndarr
                     a[b, i] = a[b, i] + weight[j, i] * value
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def exact_gemm(
     d: np.ndarray, sent: np.ndarray, weight: np.ndarray, a: np.ndarray, got: np.ndarray, wide: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ def exact_gemm(
     return (got - high) - low, gauge, terms, high + low
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def strict_conv(
     d: np.ndarray,
     sent: np.ndarray,
@@ -110,7 +110,7 @@ def strict_conv(
                     a[b, m, oy, ox] = total
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def exact_conv(
     d: np.ndarray,
     sent: np.ndarray,

@@ -44,6 +44,11 @@ class Failure:
     bound: float = float("nan")
     failing: int = 1
 
+    def as_data(self) -> dict[str, Any]:
+        """JSON-able fields; NaN becomes null."""
+        fields = {**vars(self), "index": list(self.index)}
+        return {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in fields.items()}
+
     def sentence(self) -> str:
         """One line for a person."""
         where = f"{self.tensor}{list(self.index)}" if self.index else self.tensor

@@ -1,0 +1,163 @@
+"""What a session tells: the table for people, ``report.json`` for machines, and the exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import refdeq
+from refdeq.types import SEMANTICS_VERSION
+from refdeq_validation.session import STOP, Row
+
+__all__ = ["EXIT_CODES", "exit_code", "print_table", "report_data", "write_json"]
+
+SCHEMA = "refdeq-report/1"
+
+EXIT_CODES = {
+    0: "granted: everything planned ran and passed",
+    1: "nonconformant: at least one row failed",
+    2: "usage error",
+    3: "incomplete: nothing failed, but a named backend cannot run or planned rows are missing",
+    4: "invalid run: nothing was selected, or the counts do not close",
+    5: "a judged backend broke with an error of its own",
+}
+_VERDICTS = {0: "granted", 1: "nonconformant", 3: "incomplete", 4: "invalid", 5: "backend error"}
+
+
+def counts(rows: Sequence[Row], planned: int) -> dict[str, int]:
+    """Rows by disposition; what was planned but has no row is missing."""
+    tally = {name: sum(row.disposition == name for row in rows) for name in ("passed", "failed", "error", "missing")}
+    tally["missing"] += planned - len(rows)
+    return {"planned": planned, **tally}
+
+
+def exit_code(rows: Sequence[Row], planned: int, unavailable: Sequence[str]) -> int:
+    """Exit code of a session, by precedence 4 > 5 > 1 > 3 > 0."""
+    tally = counts(rows, planned)
+    if planned == 0 and not unavailable:
+        return 4
+    if sum(tally[name] for name in ("passed", "failed", "error", "missing")) != planned or tally["missing"] < 0:
+        return 4
+    if tally["error"]:
+        return 5
+    if tally["failed"]:
+        return 1
+    return 3 if unavailable or tally["missing"] else 0
+
+
+def print_table(console: Console, rows: Sequence[Row]) -> None:
+    """Print one table per declaration, one line per row, and every failure in words."""
+    console.print(
+        "time: untraced solve of at most 2048 inputs on one thread; ratio: against the dense solve of the same backend"
+    )
+    for declaration in dict.fromkeys(row.declaration for row in rows):
+        table = Table(
+            title=declaration,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
+        for title in ("cell", "preset", "verdict"):
+            table.add_column(title, no_wrap=True)
+        for title in ("err/bound", "decisions", "saved", "quality (change)", "time", "ratio"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in rows:
+            if row.declaration == declaration:
+                table.add_row(*_cells(row))
+        console.print(table)
+    for row in rows:
+        title = f"{row.declaration}, {row.cell}, {row.preset}"
+        if row.error:
+            console.print(f"[red]error[/red] {title}: {row.error}", highlight=False)
+        for failure in row.findings.failures[:3]:
+            console.print(f"[red]failed[/red] {title}: {escape(failure.sentence())}", highlight=False)
+        if row.findings.failed > 3:
+            console.print(f"       {title}: and {row.findings.failed - 3} more", highlight=False)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    colour = "green" if row.disposition == "passed" else "red"
+    bitwise = " strict " in row.declaration and not row.findings.worst
+    return (
+        row.cell,
+        row.preset,
+        f"[{colour}]{row.disposition}[/{colour}]",
+        "bitwise" if bitwise else f"{row.findings.worst:.3f}",
+        f"{row.findings.decisions:,}",
+        "" if row.macs_saved is None else f"{100 * row.macs_saved:.1f} %",
+        row.quality,
+        "" if row.seconds is None else f"{row.seconds:.4f} s",
+        "" if row.seconds is None or not row.seconds_dense else f"{row.seconds / row.seconds_dense:.2f}",
+    )
+
+
+def report_data(
+    rows: Sequence[Row], planned_ids: Sequence[str], unavailable: Sequence[tuple[str, str]], code: int, seconds: float
+) -> dict[str, Any]:
+    """Everything the session found, as JSON-able data."""
+    return {
+        "schema": SCHEMA,
+        "verdict": _VERDICTS[code],
+        "exit_code": code,
+        "suite": {"refdeq": refdeq.__version__, "semantics": SEMANTICS_VERSION},
+        "environment": {
+            "os": platform.platform(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "cpus": os.cpu_count(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 2),
+        },
+        "protocol": {"name": "S", "rtol": STOP.rtol, "max_eval": STOP.max_eval},
+        "counts": counts(rows, len(planned_ids)),
+        "planned_ids_sha256": hashlib.sha256("\n".join(sorted(planned_ids)).encode()).hexdigest(),
+        "unavailable": [{"backend": name, "reason": reason} for name, reason in unavailable],
+        "results": [_row_data(row) for row in rows],
+    }
+
+
+def _row_data(row: Row) -> dict[str, Any]:
+    return {
+        "id": f"{row.declaration}/{row.cell}/{row.preset}",
+        "disposition": row.disposition,
+        "runs": row.runs,
+        "decisions": row.findings.decisions,
+        "values": row.findings.values,
+        "worst_error_over_bound": row.findings.worst,
+        "failed_checks": row.findings.failed,
+        "failures": [failure.as_data() for failure in row.findings.failures],
+        "error": row.error or None,
+        "macs_saved": row.macs_saved,
+        "quality": row.quality or None,
+        "seconds": row.seconds,
+        "seconds_dense": row.seconds_dense,
+    }
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file that appears complete or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=2, allow_nan=False)
+            file.write("\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

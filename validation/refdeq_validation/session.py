@@ -1,0 +1,265 @@
+"""One validation session: which backends, cells and presets are judged, and what came out, row by row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from refdeq.api import solve
+from refdeq.errors import UnsupportedError
+from refdeq.models import TrainedModel
+from refdeq.registry import Backend
+from refdeq.solution import Solution
+from refdeq.types import DeltaRule, StopRule
+from refdeq_validation.cases import PRESET_NAMES, Case
+from refdeq_validation.runner import judge_case, judge_solve
+from refdeq_validation.verdicts import Failure, Findings
+
+__all__ = ["Declaration", "Row", "declarations", "judge_designed", "judge_trained"]
+
+CHUNK = 512
+"""Samples judged at a time: they are independent, and a trace of 31 evaluations of 512 image samples is about 80 MB."""
+
+STOP = StopRule(rtol=1e-3, max_eval=31)
+"""Protocol (S) of clause C-4: the stop test of the DeltaDEQ paper's image experiment, per sample."""
+
+TIMED = 2048
+"""Inputs of the timed solve, at most."""
+
+THRESHOLDS = {"sine": 5e-3}
+DEFAULT_THRESHOLD = 1e-2
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One claim of a backend that is judged: an order of accumulation on one execution path."""
+
+    backend: Backend
+    order: str
+    executor: str
+
+    @property
+    def name(self) -> str:
+        """Text for tables, such as ``numba strict fused``."""
+        return f"{self.backend.info.name} {self.order} {self.executor}"
+
+
+@dataclass
+class Row:
+    """Result of judging one declaration on one cell with one preset."""
+
+    declaration: str
+    cell: str
+    preset: str
+    findings: Findings = field(default_factory=Findings)
+    runs: int = 0
+    macs_saved: float | None = None
+    quality: str = ""
+    seconds: float | None = None
+    seconds_dense: float | None = None
+    error: str = ""
+
+    @property
+    def disposition(self) -> str:
+        """``passed``, ``failed``, ``error`` (the backend broke) or ``missing`` (nothing was judged)."""
+        if self.error:
+            return "error"
+        if self.findings.failed:
+            return "failed"
+        return "passed" if self.runs and self.findings.passed else "missing"
+
+
+def declarations(backend: Backend, orders: Iterable[str] | None = None) -> list[Declaration]:
+    """Every claim of a backend: each order at op level, and fused where it has plans."""
+    chosen = backend.info.orders if orders is None else [o for o in backend.info.orders if o in set(orders)]
+    paths = ("op", "fused") if backend.info.fused else ("op",)
+    return [Declaration(backend, order, path) for order in chosen for path in paths]
+
+
+# ------------------------------------------------------------------------------------------------------------ designed cases
+
+
+def judge_designed(
+    declaration: Declaration, cases: Iterable[Case], advance: Callable[[int], None], *, first_kill: bool = False
+) -> list[Row]:
+    """Judge a declaration on the designed cases; one row per preset, one for the other rules.
+
+    Parameters
+    ----------
+    declaration : Declaration
+    cases : iterable of Case
+    advance : callable
+        Told how many cases are done.
+    first_kill : bool
+        Stop at the first failing case.
+    """
+    rows: dict[str, Row] = {}
+    for case in cases:
+        preset = next((name for name in PRESET_NAMES if f"-{name}-" in case.name), "other rules")
+        row = rows.setdefault(preset, Row(declaration.name, "designed", preset))
+        try:
+            findings = judge_case(case, declaration.backend, declaration.order, declaration.executor)
+        except UnsupportedError as refusal:
+            if declaration.executor == "fused":
+                advance(1)
+                continue
+            row.error = row.error or f"{case.name}: {refusal}"
+        except Exception as error:  # a judged backend may break in any way; the row says how
+            row.error = row.error or f"{case.name}: {type(error).__name__}: {error}"
+        else:
+            row.runs += 1
+            _name_failures(findings, case.name)
+            row.findings.merge(findings)
+        advance(1)
+        if first_kill and (row.error or row.findings.failed):
+            break
+    return [rows[name] for name in (*PRESET_NAMES, "other rules") if name in rows]
+
+
+def _name_failures(findings: Findings, case: str) -> None:
+    """Put the case's name in front of the tensor that failed."""
+    findings.failures = [Failure(**{**vars(f), "tensor": f"{case}: {f.tensor}"}) for f in findings.failures]
+
+
+# ------------------------------------------------------------------------------------------------------------- trained cells
+
+
+def judge_trained(
+    declaration: Declaration,
+    model: TrainedModel,
+    presets: Iterable[str],
+    advance: Callable[[int], None],
+    *,
+    samples: int | None = None,
+    threads: int = 2,
+    threshold: float | None = None,
+) -> list[Row]:
+    """Judge a declaration on a trained cell over its inputs, dense and with each preset.
+
+    Parameters
+    ----------
+    samples : int, optional
+        Evenly spread subset; all inputs by default.
+    threads : int
+        Chunks judged at the same time; it also bounds the peak memory.
+    threshold : float, optional
+        Of every preset; by default 5e-3 for the sine cell and 1e-2 otherwise.
+    """
+    picked = _spread(len(model.x), samples)
+    tau = THRESHOLDS.get(model.name, DEFAULT_THRESHOLD) if threshold is None else threshold
+    rows, dense = [], None
+    for preset in (None, *presets):
+        rule = None if preset is None else DeltaRule.preset(preset, threshold=tau)
+        row = Row(declaration.name, model.name, preset or "dense")
+        rows.append(row)
+        try:
+            z = _judge_chunks(declaration, model, picked, rule, row, advance, threads)
+            row.seconds = _measure(declaration, model, rule, min(TIMED, len(picked)))
+        except Exception as error:  # a judged backend may break in any way; the row says how
+            row.error = f"{type(error).__name__}: {error}"
+            continue
+        dense = z if rule is None else dense
+        row.quality = _quality(model, picked, z, dense)
+        row.seconds_dense = rows[0].seconds
+    return rows
+
+
+def _spread(count: int, samples: int | None) -> np.ndarray:
+    if samples is None or samples >= count:
+        return np.arange(count)
+    return np.unique(np.linspace(0, count - 1, samples).astype(np.int64))
+
+
+def _judge_chunks(
+    declaration: Declaration,
+    model: TrainedModel,
+    picked: np.ndarray,
+    rule: DeltaRule | None,
+    row: Row,
+    advance: Callable[[int], None],
+    threads: int,
+) -> np.ndarray:
+    """Solve and judge chunk by chunk; returns the solutions of all picked samples."""
+    chunks = [picked[i : i + CHUNK] for i in range(0, len(picked), CHUNK)]
+
+    def judge(chunk: np.ndarray) -> tuple[np.ndarray, Findings, int, int]:
+        solution, findings = judge_solve(
+            model.cell,
+            model.x[chunk],
+            rule=rule,
+            stop=STOP,
+            backend=declaration.backend,
+            order=declaration.order,
+            executor=declaration.executor,
+        )
+        assert solution.cost is not None
+        return solution.z, findings, solution.cost.macs, solution.cost.macs_dense
+
+    states, macs, macs_dense = [], 0, 0
+    for z, findings, spent, dense in _in_order(judge, chunks, threads):
+        states.append(z)
+        row.findings.merge(findings)
+        row.runs += 1
+        macs, macs_dense = macs + spent, macs_dense + dense
+        advance(len(z))
+    row.macs_saved = 1.0 - macs / macs_dense
+    return np.concatenate(states)
+
+
+def _in_order(
+    judge: Callable[[np.ndarray], tuple[np.ndarray, Findings, int, int]], chunks: list[np.ndarray], threads: int
+) -> Iterator[tuple[np.ndarray, Findings, int, int]]:
+    """Judge chunks in a pool, at most `threads` in memory at a time, results in order."""
+    with ThreadPoolExecutor(threads) as pool:
+        pending = [pool.submit(judge, chunk) for chunk in chunks[:threads]]
+        for following in [*chunks[threads:], *[None] * threads]:
+            if not pending:
+                return
+            result = pending.pop(0).result()
+            if following is not None:
+                pending.append(pool.submit(judge, following))
+            yield result
+
+
+def _measure(declaration: Declaration, model: TrainedModel, rule: DeltaRule | None, count: int) -> float:
+    """Wall time of an untraced solve of `count` evenly spread inputs on one thread: the better of two."""
+    x = model.x[_spread(len(model.x), count)]
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        _solve(declaration, model, x, rule)
+        times.append(time.perf_counter() - began)
+        if times[-1] > 1.0:
+            break
+    return min(times)
+
+
+def _solve(declaration: Declaration, model: TrainedModel, x: np.ndarray, rule: DeltaRule | None) -> Solution:
+    return solve(
+        model.cell,
+        x,
+        stop=STOP,
+        delta=rule,
+        backend=declaration.backend,
+        order=declaration.order,
+        executor=declaration.executor,
+    )
+
+
+def _quality(model: TrainedModel, picked: np.ndarray, z: np.ndarray, dense: np.ndarray | None) -> str:
+    """PSNR (image) or mean squared error (others) against the target, and its change from the dense solve."""
+
+    def mse(states: np.ndarray) -> float:
+        return float(np.mean((model.decode(states.astype(np.float64)) - model.target[picked]) ** 2))
+
+    reached = mse(z)
+    if not model.name.startswith("image"):
+        return f"MSE {reached:.2e}" if dense is None or dense is z else f"MSE {reached:.2e} ({mse(dense):.2e})"
+    psnr = 10.0 * np.log10(4.0 / reached)
+    if dense is None or dense is z:
+        return f"{psnr:.2f} dB"
+    return f"{psnr:.2f} dB ({psnr - 10.0 * np.log10(4.0 / mse(dense)):+.3f})"
