@@ -52,6 +52,8 @@ class BackendInfo:
         D-7: whether weights of inactive columns are read.
     activation : {"strict", "native"}
         N-8.
+    fused : bool
+        Whether there are fused plans.
     """
 
     name: str
@@ -61,6 +63,7 @@ class BackendInfo:
     determinism: str
     inactive_columns: str
     activation: str
+    fused: bool = False
 
 
 @dataclass(frozen=True)
