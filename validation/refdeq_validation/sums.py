@@ -16,13 +16,16 @@ __all__ = ["exact_conv", "exact_gemm", "strict_conv", "strict_gemm"]
 
 @numba.njit(inline="always")
 def _two_sum(a: float, b: float) -> tuple[float, float]:
+    """Rounded sum and its error; no error where the sum is not finite."""
     s = a + b
     t = s - a
-    return s, (a - (s - t)) + (b - t)
+    low = (a - (s - t)) + (b - t)
+    return s, low if abs(low) < np.inf else 0.0
 
 
 @numba.njit(inline="always")
 def _two_product(a: float, b: float) -> tuple[float, float]:
+    """Rounded product and its error (Dekker); no error where the product or a splitting is not finite."""
     p = a * b
     scaled = 134217729.0 * a
     a_high = scaled - (scaled - a)
@@ -30,7 +33,8 @@ def _two_product(a: float, b: float) -> tuple[float, float]:
     scaled = 134217729.0 * b
     b_high = scaled - (scaled - b)
     b_low = b - b_high
-    return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+    low = ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return p, low if abs(low) < np.inf else 0.0
 
 
 @numba.njit(nogil=True, cache=True)
