@@ -31,10 +31,10 @@ def trace_samples(summary: Summary, samples: list[int], backend: Backend) -> dic
     model = summary.model
     stop = StopRule(max_eval=summary.evaluations)
     picked = {}
-    for role, i in zip(("first", "middle", "last"), samples, strict=True):
+    for role, i in zip(("first", "median", "last"), samples, strict=True):
         solution = solve(model.cell, model.x[i : i + 1], stop=stop, backend=backend, trace=True)
         if solution.trace is not None:
-            picked[f"{_place(summary, i)} (settles {role})"] = iterates_of(solution.trace)[:, 0]
+            picked[f"{_place(summary, i)} ({role} to settle)"] = iterates_of(solution.trace)[:, 0]
     return picked
 
 
@@ -61,7 +61,7 @@ def draw(summary: Summary, picked: dict[str, np.ndarray], watched: Callable[[lis
     """
     makers: dict[str, Callable[[], Any]] = {
         f"{summary.kind}-trajectories.png": lambda: _trajectories(summary, picked),
-        f"{summary.kind}-changes.png": lambda: _changes(summary),
+        f"{summary.kind}-changes.png": lambda: _changes(summary, picked),
         f"{summary.kind}-convergence.png": lambda: _convergence(summary),
         f"{summary.kind}-reconstruction.png": lambda: (_curves if summary.kind == "sine" else _pictures)(summary),
     }
@@ -76,12 +76,14 @@ def _setting(summary: Summary) -> str:
 
 def _trajectories(summary: Summary, picked: dict[str, np.ndarray]) -> Any:
     dimensions = summary.model.readout_weight.shape[1]
-    return figures.trajectories(f"Model {summary.model.name}, dense solve: {dimensions} dimensions of three samples", picked)
+    shown = min(dimensions, figures.MOST_LINES)
+    return figures.trajectories(f"Model {summary.model.name}, dense solve: {shown} of {dimensions} dimensions", picked)
 
 
-def _changes(summary: Summary) -> Any:
+def _changes(summary: Summary, picked: dict[str, np.ndarray]) -> Any:
+    sample, iterates = list(picked.items())[1]
     title = f"Model {summary.model.name}, dense solve: how much each dimension still changes ({len(summary.model.x)} samples)"
-    return figures.changes(title, summary.seen_dense)
+    return figures.changes(title, summary.seen_dense, sample, iterates)
 
 
 def _convergence(summary: Summary) -> Any:
@@ -104,10 +106,13 @@ def _curves(summary: Summary) -> Any:
 
 def _pictures(summary: Summary) -> Any:
     side = round(len(summary.model.x) ** 0.5)
-    title = f"Model {summary.model.name} after k iterations of the delta rule ({_setting(summary)})"
     decoded = summary.seen_delta.decoded.reshape(-1, side, side)
-    psnr = summary.psnr_by_iterate(summary.seen_delta)
-    return reconstructions.pictures(title, summary.model.target.reshape(side, side), decoded, psnr, summary.shown_iterates())
+    psnr, psnr_dense = (summary.psnr_by_iterate(seen) for seen in (summary.seen_delta, summary.seen_dense))
+    panels = [(f"delta rule, k = {k}: {psnr[k]:.2f} dB", decoded[k]) for k in summary.shown_iterates()]
+    last = summary.seen_dense.decoded[-1].reshape(side, side)
+    panels.append((f"dense, k = {summary.evaluations - 1}: {psnr_dense[-1]:.2f} dB", last))
+    panels.append(("target", summary.model.target.reshape(side, side)))
+    return reconstructions.pictures(f"Model {summary.model.name} after k iterations: {_setting(summary)}", panels)
 
 
 def _work_maps(summary: Summary) -> Any:

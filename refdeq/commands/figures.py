@@ -35,6 +35,9 @@ __all__ = [
 
 DENSE_COLOUR, DELTA_COLOUR, TARGET_COLOUR = "#1b6ca8", "#d1495b", "#8a8a8a"
 RESOLUTION = 120
+"""Dots per inch."""
+MOST_LINES = 48
+"""Dimensions drawn per sample: more lines hide each other."""
 
 
 def require_matplotlib() -> None:
@@ -117,26 +120,27 @@ def render(draw: Callable[[], Any]) -> bytes:
 
 
 def trajectories(title: str, picked: Mapping[str, np.ndarray]) -> Any:
-    """Every dimension of a few samples over the iterations, coloured by when it comes to rest.
+    """Dimensions of a few samples over the iterations, coloured by when they come to rest; at most MOST_LINES per sample.
 
     Parameters
     ----------
     title : str
     picked : dict of panel title to (T, n) iterates
     """
-    length = len(next(iter(picked.values())))
-    figure, axes = new_figure(4.1 * len(picked) + 0.8, 4.2, 1, len(picked), sharey=True)
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    colours = ScalarMappable(Normalize(1, _last_rest(picked)), "viridis")
+    length, last = len(next(iter(picked.values()))), _last_rest(picked)
+    figure, axes = new_figure(4.1 * len(picked) + 0.8, 4.2, 1, len(picked), sharey=True)
+    colours = ScalarMappable(Normalize(1, last), "viridis")
     for axis, (panel, iterates) in zip(axes[0], picked.items(), strict=True):
         rest = _rest(iterates)
-        width = 1.4 if iterates.shape[1] <= 32 else 0.6
+        order = np.argsort(rest, kind="stable")
+        chosen = order[np.linspace(0, len(order) - 1, min(len(order), MOST_LINES)).round().astype(int)]
         # Late dimensions are drawn last, so that they are not hidden by the many that rest early.
-        for i in np.argsort(rest, kind="stable"):
-            axis.plot(np.arange(length), iterates[:, i], color=colours.to_rgba(rest[i]), linewidth=width)
-        axis.set(title=panel, xlabel="iteration k", xlim=(0, length - 1))
+        for i in chosen:
+            axis.plot(np.arange(length), iterates[:, i], color=colours.to_rgba(rest[i]), linewidth=1.2)
+        axis.set(title=panel, xlabel="iteration k", xlim=(0, min(length - 1, last + 6)))
         _grid(axis)
     axes[0, 0].set_ylabel("state $z_i$ after k iterations")
     bar = figure.colorbar(colours, ax=axes, pad=0.01)
@@ -155,26 +159,29 @@ def _last_rest(picked: Mapping[str, np.ndarray]) -> int:
     return max(2, *(int(_rest(iterates).max()) for iterates in picked.values()))
 
 
-def changes(title: str, observed: Observed) -> Any:
-    """Mean ``|Delta z_i|`` over the samples: a map over dimensions and iterations, and single dimensions as curves."""
-    from matplotlib.colors import LogNorm
-    from matplotlib.ticker import MaxNLocator
+def changes(title: str, observed: Observed, sample: str, iterates: np.ndarray) -> Any:
+    """How much each dimension changes over the iterations: mean over the samples, one sample, and a few curves.
 
-    change = observed.change
-    order = np.argsort(change[1:].sum(axis=0), kind="stable")
+    Parameters
+    ----------
+    title : str
+    observed : Observed
+    sample : str
+        Title of the one sample.
+    iterates : (T, n) array
+        Its iterates.
+    """
+    change, single = observed.change, np.abs(np.diff(iterates.astype(np.float64), axis=0))
     # Seven decades are shown: below lies rounding, and exact zeros have no place on a logarithmic axis.
     floor = max(float(change.max()) * 1e-7, np.finfo(np.float64).tiny)
-    steps = np.arange(1, len(change) + 1)
-    figure, axes = new_figure(12.0, 4.6, 1, 2, width_ratios=(1.25, 1))
-    heat, curves = axes[0]
-    edges = np.arange(len(change) + 1) + 0.5
-    shown = np.maximum(change[:, order].T, floor)
-    mesh = heat.pcolormesh(edges, np.arange(shown.shape[0] + 1), shown, norm=LogNorm(floor, change.max()), cmap="magma")
-    heat.set(xlabel="iteration k", ylabel="dimension, sorted by change after k = 1")
-    heat.set_title("every dimension")
-    for ticks in (heat.xaxis, heat.yaxis):
-        ticks.set_major_locator(MaxNLocator(integer=True))
-    figure.colorbar(mesh, ax=heat, extend="min").set_label("mean $|\\Delta z_i|$ over the samples")
+    figure, axes = new_figure(16.0, 4.8, 1, 3)
+    mean, one, curves = axes[0]
+    order = np.argsort(change[1:].sum(axis=0), kind="stable")
+    _heat_map(mean, change[:, order], floor, float(change.max()))
+    mean.set_title("mean over the samples")
+    mesh = _heat_map(one, single[:, np.argsort(single[1:].sum(axis=0), kind="stable")], floor, float(change.max()))
+    one.set_title(f"one sample: {sample}")
+    figure.colorbar(mesh, ax=axes[0, :2], extend="both", pad=0.01).set_label("$|\\Delta z_i|$")
     for share, label in (
         (0.0, "quietest"),
         (0.25, "lower quartile"),
@@ -182,16 +189,30 @@ def changes(title: str, observed: Observed) -> Any:
         (0.75, "upper quartile"),
         (1.0, "liveliest"),
     ):
-        i = order[round(share * (len(order) - 1))]
-        curves.plot(steps, change[:, i], label=label, color=_shade(share))
+        values = change[:, order[round(share * (len(order) - 1))]]
+        curves.plot(np.arange(1, len(change) + 1), values, label=label, color=_shade(share))
     curves.axhline(CONVERGED_BELOW, color=TARGET_COLOUR, linestyle="--", linewidth=1, label=f"{CONVERGED_BELOW:g}")
     curves.set(xlabel="iteration k", ylabel="mean $|\\Delta z_i|$ over the samples", yscale="log", xlim=(1, len(change)))
     curves.set_ylim(floor, 2.0 * float(change.max()))
-    curves.set_title("five dimensions of that order")
+    curves.set_title("five dimensions of the first map")
     curves.legend(fontsize="small", framealpha=0.9)
     _grid(curves)
     figure.suptitle(title)
     return figure
+
+
+def _heat_map(axis: Any, change: np.ndarray, floor: float, ceiling: float) -> Any:
+    """Map of (T - 1, n) changes, dimensions already in order; returns what a colour bar needs."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import MaxNLocator
+
+    edges = np.arange(len(change) + 1) + 0.5
+    shown = np.maximum(change.T, floor)
+    mesh = axis.pcolormesh(edges, np.arange(shown.shape[0] + 1), shown, norm=LogNorm(floor, ceiling), cmap="magma")
+    axis.set(xlabel="iteration k", ylabel="dimension, sorted by change after k = 1")
+    for ticks in (axis.xaxis, axis.yaxis):
+        ticks.set_major_locator(MaxNLocator(integer=True))
+    return mesh
 
 
 def _shade(share: float) -> Any:

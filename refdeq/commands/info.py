@@ -122,6 +122,7 @@ def _backend(name: str) -> dict[str, Any]:
         "determinism": declared.determinism,
         "inactive_columns": declared.inactive_columns,
         "activation": declared.activation,
+        "fused": declared.fused,
         "facts": dict(backend.describe()),
     }
 
@@ -138,17 +139,20 @@ def _models() -> list[dict[str, Any]]:
     return rows
 
 
-def _cache_directory() -> str:
-    """Where numba keeps compiled code: NUMBA_CACHE_DIR, else beside the backend's source files."""
+def _cache_directory() -> str | None:
+    """Where numba keeps the compiled code of the backend: NUMBA_CACHE_DIR, else beside its source, else the user's cache."""
     asked = os.environ.get("NUMBA_CACHE_DIR")
     if asked:
         return str(Path(asked).resolve())
     package = sys.modules.get("refdeq_numba")
-    if package is None or package.__file__ is None:
-        return "none (the numba backend is not loaded)"
+    if package is None or package.__file__ is None or _version("numba") is None:
+        return None
     beside = Path(package.__file__).parent / "__pycache__"
-    writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
-    return str(beside) if writable else "numba's cache in the user's cache directory (the package is not writable)"
+    if os.access(beside if beside.exists() else beside.parent, os.W_OK):
+        return str(beside)
+    from numba.misc.appdirs import AppDirs
+
+    return str(AppDirs(appname="numba", appauthor=False).user_cache_dir)
 
 
 def _show(facts: dict[str, Any]) -> None:
@@ -186,17 +190,18 @@ def _general_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("vectors", " ".join(cpu["simd"]) or "unknown"),
         ("BLAS", f"{blas['name'] or 'unknown'} {blas['version'] or ''}".strip()),
         ("threads", threads),
-        ("compiled code", facts["cache_directory"]),
+        ("compiled code", facts["cache_directory"] or "nowhere (no compiled backend)"),
     ]
 
 
 def _backend_text(entry: dict[str, Any]) -> str:
     if not entry["available"]:
         return f"{entry['reason']} ({entry['hint']})" if entry["hint"] else str(entry["reason"])
+    fused = "yes" if entry["fused"] else "no"
     lines = [
         entry["summary"],
         f"orders: {', '.join(entry['orders'])}; dtypes: {', '.join(entry['dtypes'])}; determinism: {entry['determinism']}",
-        f"inactive columns: {entry['inactive_columns']}; activations: {entry['activation']}",
+        f"inactive columns: {entry['inactive_columns']}; activations: {entry['activation']}; fused plans: {fused}",
     ]
     if entry["facts"]:
         lines.append(", ".join(f"{key}: {value}" for key, value in entry["facts"].items()))

@@ -45,22 +45,15 @@ def curves(title: str, x: np.ndarray, target: np.ndarray, dense: np.ndarray, del
     return figure
 
 
-def pictures(title: str, target: np.ndarray, decoded: np.ndarray, psnr: np.ndarray, steps: list[int]) -> Any:
-    """Picture after each of `steps` iterations, and the target.
+def pictures(title: str, panels: list[tuple[str, np.ndarray]]) -> Any:
+    """Grey pictures side by side, in two rows.
 
     Parameters
     ----------
     title : str
-    target : (h, w) array
-        Grey values in [-1, 1].
-    decoded : (T, h, w) array
-        Readout of ``z_k``.
-    psnr : (T,) array
-        Against the target, in dB.
-    steps : list of int
+    panels : list of (str, (h, w) array)
+        Panel titles, and grey values in [-1, 1] (clipped to it).
     """
-    panels = [(f"k = {k}: {psnr[k]:.2f} dB", decoded[k]) for k in steps]
-    panels.append(("target", target))
     columns = -(-len(panels) // 2)
     figure, axes = new_figure(3.0 * columns, 6.8, 2, columns)
     for axis in axes.flat:
@@ -85,16 +78,19 @@ def work_maps(title: str, settled: np.ndarray, share: np.ndarray, evaluations: i
     evaluations : int
     """
     from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = new_figure(11.0, 4.9, 1, 2)
     reached = np.ma.masked_where(settled >= evaluations, settled)
-    colours = colormaps["viridis"].with_extremes(bad="red")
-    left = axes[0, 0].imshow(reached, cmap=colours, interpolation="nearest")
+    lowest, highest = (int(bound) for bound in (settled.min(), min(settled.max(), evaluations - 1)))
+    colours = colormaps["viridis"].resampled(max(1, highest - lowest + 1)).with_extremes(bad="red")
+    left = axes[0, 0].imshow(reached, cmap=colours, vmin=lowest - 0.5, vmax=highest + 0.5, interpolation="nearest")
     never = int(np.sum(settled >= evaluations))
     note = f"; {never} pixels never (red)" if never else ""
     axes[0, 0].set_title(f"dense solve: iterations to converge{note}", fontsize="medium")
-    figure.colorbar(left, ax=axes[0, 0]).set_label(f"first k from which the relative residual is $\\leq$ {SETTLED_RTOL:g}")
-    right = axes[0, 1].imshow(100 * share, cmap="magma", vmin=0.0, interpolation="nearest")
+    bar = figure.colorbar(left, ax=axes[0, 0], ticks=MaxNLocator(integer=True))
+    bar.set_label(f"first k from which the relative residual is $\\leq$ {SETTLED_RTOL:g}")
+    right = axes[0, 1].imshow(100 * share, cmap="magma", interpolation="nearest")
     axes[0, 1].set_title("delta rule: work done for each pixel", fontsize="medium")
     figure.colorbar(right, ax=axes[0, 1]).set_label("multiply-accumulates (% of dense)")
     for axis in axes[0]:
