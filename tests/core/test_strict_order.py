@@ -87,7 +87,7 @@ def scalar_conv(d, sent, weight, attributes, a):
     sites = d.shape[2:]
     rank, group = len(sites), attributes["group"]
     strides = attributes["strides"] or (1,) * rank
-    pads = attributes["pads"] or (0,) * (2 * rank)
+    pads = (attributes["pads"] or (0,) * rank)[:rank]
     dilations = attributes["dilations"] or (1,) * rank
     inputs, outputs = weight.shape[1], weight.shape[0] // group
     out = np.empty_like(a)
