@@ -23,7 +23,7 @@ def gated_cell(n, dtype, bias=True, seed=0):
     """``z <- (A z + b) + x``: a gate, an accumulator, and nothing else that could hide an error."""
     rng = np.random.default_rng(seed)
     a = rng.standard_normal((n, n))
-    a *= 0.9 / np.linalg.norm(a, 2)
+    a *= 0.6 / np.linalg.norm(a, 2)
     builder = rd.GraphBuilder(dtype)
     z, x = builder.state("z", (n,)), builder.injection("x", (n,))
     inputs = [z, builder.parameter("A", a.astype(dtype))]
@@ -90,7 +90,7 @@ RULES = [
         ("gt", "ge"), ("sent", "always"), ("dense", "zero"), ("separate", "folded"), ("element", "sample"), (0, 3)
     )
 ] + [
-    rd.DeltaRule(threshold=0.01, memory="feedback", feedback_format=f, start=s, refresh=k)
+    rd.DeltaRule(threshold=0.1, memory="feedback", feedback_format=f, start=s, refresh=k)
     for f, s, k in itertools.product(("float16", "bfloat16"), ("dense", "zero"), (0, 2))
 ]
 
