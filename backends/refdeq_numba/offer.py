@@ -53,8 +53,6 @@ class NumbaBackend:
 
     def plan(self, request: PlanRequest) -> Plan | Refusal:
         """Return a fused plan for a whole solve, or say why there is none."""
-        if importlib.util.find_spec("refdeq_numba.plan") is None:
-            return Refusal("no fused plan")
         from refdeq_numba.plan import make_plan
 
         return make_plan(request)
