@@ -72,7 +72,7 @@ class Op:
         if missing:
             raise GraphError(f"{self.name}: attribute {missing[0]!r} is required")
         for name, value in given.items():
-            if not _is_kind(name, value):
+            if not _is_kind(name, value) and not (value is None and self.attributes[name] is None):
                 raise GraphError(f"{self.name}: attribute {name!r} has a value of the wrong kind: {value!r}")
         return filled
 
@@ -83,7 +83,7 @@ def _is_kind(attribute: str, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if attribute in ("axis", "group", "keepdims", "transA", "transB"):
         return isinstance(value, int)
-    return value is None or (isinstance(value, tuple) and all(type(n) is int for n in value))
+    return isinstance(value, tuple) and all(type(n) is int for n in value)
 
 
 def size(shape: Shape) -> int:
