@@ -141,7 +141,9 @@ class Executor(Protocol):
 class Plan(Protocol):
     """A whole solve in one compiled routine for one graph, solver and rule."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Short name for ``Solution.executor``."""
 
     def bind(self, parameters: Mapping[str, np.ndarray], *, threads: int) -> Executor:
         """Prepare weights once; the executor may be run many times."""
