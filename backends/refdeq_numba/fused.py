@@ -1,0 +1,245 @@
+"""The whole solve of ``z' = phi(A (z + p) + q) * m`` in one compiled routine over a range of samples.
+
+Samples are independent (S-1), so a range is cut into blocks of rows whose state fits the second-level cache, and each block is
+solved to the end before the next: gate and list every row, accumulate tile by tile of the weights, then finish, measure, decide
+and step every row. Which samples share a block changes no bit: strict order holds per output (N-6), and in fast order the sums
+have one fixed order too. Nothing is allocated here.
+
+Work that cannot change a bit is left out: a row that sends nothing keeps its accumulator, hence its f; and a Picard row that
+sent nothing and whose state stayed what it was will stay so, so that all its later evaluations only count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refdeq_numba import fused_rows as rows_of
+from refdeq_numba import simd
+from refdeq_numba.compilation import compiled, inlined
+from refdeq_numba.fused_data import BLOCK
+
+__all__ = ["solve_samples"]
+
+RESTING = 1 << 62
+"""Count of idle evaluations that stands for a row whose state no longer changes."""
+
+
+@inlined
+def _load_block(settings, bias, inputs, results, work, first, rows):
+    """State and memory of the samples of a block, from a reset or from before (D-5, D-9)."""
+    n, is_reset = settings.n, inputs.count.shape[0] == 0
+    for i in range(rows):
+        b = first + i
+        rows_of.copy_row(n, inputs.z, b, work.z, i)
+        for j in range(n):
+            work.r[i, j] = 0
+            work.a[i, j] = 0
+        if settings.is_folded:
+            rows_of.add_rows(n, work.a, i, bias, 0, work.a)
+        if settings.is_gated and not is_reset:
+            rows_of.copy_row(n, inputs.r, b, work.r, i)
+            rows_of.copy_row(n, inputs.a, b, work.a, i)
+        results.count[b] = 0 if is_reset else inputs.count[b]
+        results.n_eval[b] = results.sent[b] = results.nonzero[b] = results.macs[b] = 0
+        work.is_live[i], work.idle[i] = True, 0
+
+
+@inlined
+def _gate_row(settings, inputs, results, work, i, b):
+    """Watch and gate one sample (D-1 to D-5, D-10, D-12); return how many columns it uses, and whether for a fresh sum.
+
+    Differences of columns that are not sent stay in ``work.d`` and are never read (D-7): D-3 needs no zeros.
+    """
+    n, evaluation = settings.n, results.count[b]
+    u, r, d, mask = work.u, work.r, work.d, work.mask
+    if inputs.entry.shape[0] > 0:
+        rows_of.add_rows(n, work.z, i, inputs.entry, b, u)
+    else:
+        rows_of.copy_row(n, work.z, i, u, i)
+    if not settings.is_gated:
+        rows_of.copy_row(n, u, i, d, i)
+        return n, True
+    if settings.is_dense_start and evaluation == 0:
+        rows_of.copy_row(n, u, i, d, i)
+        rows_of.copy_row(n, u, i, r, i)
+        for j in range(n):
+            mask[i, j] = True
+        sent, is_fresh = n, True
+    else:
+        rows_of.send(n, settings.is_ge, settings.threshold, u, r, d, mask, i)
+        if settings.is_by_sample:
+            rows_of.share_decision(n, mask, i)
+        sent = rows_of.list_columns(n, mask, work.columns, work.ends, i)
+        if settings.is_always:
+            rows_of.copy_row(n, u, i, r, i)
+        elif sent > 0:
+            rows_of.remember_sent(n, u, mask, r, i)
+        is_fresh = settings.refresh > 0 and evaluation > 0 and evaluation % settings.refresh == 0
+    results.sent[b] += sent
+    is_counted = settings.may_send_zeros or evaluation == 0
+    results.nonzero[b] += rows_of.count_nonzero(n, d, mask, i) if is_counted else sent
+    if is_fresh and evaluation > 0:
+        rows_of.copy_row(n, r, i, d, i)
+    used = n if is_fresh else sent
+    results.macs[b] += used * n
+    return used, is_fresh
+
+
+@inlined
+def _gate_block(settings, inputs, results, work, target, k, first, rows):
+    """Gate every live row and sort the rows by what they use; return how many are full, how many listed, and their columns."""
+    # After an idle evaluation z, a and f are what they were; under "always" r is so only after the second.
+    rest_after = (2 if settings.is_always else 1) if settings.may_rest else RESTING
+    n, n_full, n_listed, total = settings.n, 0, 0, 0
+    for i in range(rows):
+        if not work.is_live[i]:
+            continue
+        if work.idle[i] >= rest_after:
+            work.idle[i] = RESTING
+            continue
+        used, is_fresh = _gate_row(settings, inputs, results, work, i, first + i)
+        is_idle = used == 0 and k > 0
+        work.idle[i] = work.idle[i] + 1 if is_idle else 0
+        work.is_fresh[i], work.is_stale[i] = is_fresh, not is_idle or settings.is_folded
+        if is_fresh or settings.is_folded:
+            for j in range(target.shape[1]):
+                target[i, j] = 0
+        if used == n and settings.is_simd:
+            work.full[n_full] = i
+            n_full += 1
+        elif used > 0:
+            if is_fresh:
+                rows_of.list_all(n, work.columns, work.ends, i)
+            work.listed[n_listed] = i
+            n_listed += 1
+            total += used
+    for position in range(n_full - n_full % simd.GROUP, n_full):  # what does not fill a group
+        rows_of.list_all(n, work.columns, work.ends, work.full[position])
+        work.listed[n_listed] = work.full[position]
+        n_listed += 1
+        total += n
+    return n_full // simd.GROUP, n_listed, total
+
+
+@inlined
+def _accumulate_groups(is_fast, n, weights, full, target, differences, n_groups):
+    """Accumulate the rows that use every column: four rows, one block of columns and one tile of outputs at a time."""
+    length = target.shape[1]
+    a, d = target.reshape(-1), differences.reshape(-1)
+    pair = simd.TILES[-1] * weights.lanes
+    for tile in range(weights.vectors.shape[0]):
+        width, first, output = weights.vectors[tile] * weights.lanes, weights.start[tile], weights.output[tile]
+        for start in range(0, n, BLOCK):
+            stop = min(n, start + BLOCK)
+            for g in range(0, 4 * n_groups, 4):
+                rows = (full[g] * length, full[g + 1] * length, full[g + 2] * length, full[g + 3] * length)
+                at = (rows[0] + output, rows[1] + output, rows[2] + output, rows[3] + output)
+                for shift in range(0, width, pair):
+                    simd.group(is_fast, width, shift, a, at, weights.panel, first, start, stop, d, rows)
+
+
+@inlined
+def _accumulate_lists(is_simd, is_fast, weights, listed, ends, columns, target, differences, n_listed, stride):
+    """Accumulate the rows that use a list of columns: `stride` blocks of columns and one tile of outputs at a time."""
+    length, blocks = target.shape[1], ends.shape[1] - 1
+    a, d, index = target.reshape(-1), differences.reshape(-1), columns.reshape(-1)
+    for tile in range(weights.vectors.shape[0]):
+        vectors, first, output = weights.vectors[tile], weights.start[tile], weights.output[tile]
+        for block in range(0, blocks, stride):
+            for position in range(n_listed):
+                i = listed[position]
+                row = i * length
+                start, stop = row + ends[i, block], row + ends[i, min(blocks, block + stride)]
+                if start == stop:
+                    continue
+                if is_simd:
+                    simd.row(is_fast, vectors, a, row + output, weights.panel, first, index, start, stop, d, row)
+                else:
+                    width = vectors * weights.lanes
+                    simd.row_plain(width, a, row + output, weights.panel, first, index, start, stop, d, row)
+
+
+@inlined
+def _finish_block(settings, bias, inputs, results, tracks, work, k, first, rows):
+    """Value, residual, decision, trace and step of every live row after its accumulate; return how many are final now."""
+    s, n, n_final, is_tracked = settings, settings.n, 0, tracks.active.shape[0] > 0
+    z, f, r, a, mask = work.z, work.f, work.r, work.a, work.mask
+    for i in range(rows):
+        if not work.is_live[i]:
+            continue
+        b = first + i
+        if work.idle[i] < RESTING:
+            if work.is_stale[i]:
+                if s.is_folded:
+                    rows_of.fold_bias(n, work.sums, bias, work.is_fresh[i], a, i)
+                if bias.shape[0] > 0 and not s.is_folded:
+                    rows_of.add_rows(n, a, i, bias, 0, f)
+                else:
+                    rows_of.copy_row(n, a, i, f, i)
+                if tracks.linear.shape[0] > 0:
+                    rows_of.copy_row(n, f, i, tracks.linear[k], b)
+                if inputs.phase.shape[0] > 0:
+                    rows_of.add_rows(n, f, i, inputs.phase, b, f)
+                rows_of.activate(s.activation, s.slope[0], f, i)
+                if inputs.filter.shape[0] > 0:
+                    rows_of.multiply_rows(n, f, i, inputs.filter, b, f)
+            if s.is_linf:
+                distance, scale = rows_of.largest(n, f, z, i)
+            else:
+                distance, scale = rows_of.length(n, f, z, work.lanes, i)
+            results.residual[b], results.scale[b] = distance, scale
+        distance, scale = results.residual[b], results.scale[b]
+        if k == 0:
+            work.first_residual[i] = distance
+        is_stalled = rows_of.is_stagnated(s.window, s.ratio, work.recent, work.older, i, distance, k + 1)
+        before = work.first_residual[i]
+        status = rows_of.decide(s.rtol, s.atol, s.eps, s.divergence, s.max_eval, distance, scale, before, is_stalled, k + 1)
+        results.count[b] += 1
+        if is_tracked:
+            _track(n, s.is_gated, tracks, z, f, r, a, mask, distance, scale, i, b, k)
+        if status != 0:
+            n_final += 1
+            work.is_live[i] = False
+            results.n_eval[b], results.status[b] = k + 1, status
+            rows_of.copy_row(n, z, i, results.z, b)
+            if s.is_gated:
+                rows_of.copy_row(n, r, i, results.r, b)
+                rows_of.copy_row(n, a, i, results.a, b)
+                rows_of.copy_row(n, mask, i, results.mask, b)
+        elif s.is_picard:
+            rows_of.copy_row(n, f, i, z, i)
+        else:
+            rows_of.relax_row(n, s.alpha[0], s.beta[0], f, z, i)
+    return n_final
+
+
+@inlined
+def _track(n, is_gated, tracks, z, f, r, a, mask, distance, scale, i, b, k):
+    """Write one evaluation of one sample into the trace (S-10)."""
+    tracks.active[k, b] = True
+    tracks.residual[k, b], tracks.scale[k, b] = distance, scale
+    rows_of.copy_row(n, z, i, tracks.z[k], b)
+    rows_of.copy_row(n, f, i, tracks.f[k], b)
+    if is_gated:
+        rows_of.copy_row(n, r, i, tracks.r[k], b)
+        rows_of.copy_row(n, a, i, tracks.a[k], b)
+        rows_of.copy_row(n, mask, i, tracks.mask[k], b)
+
+
+@compiled
+def solve_samples(settings, weights, inputs, results, tracks, work, start, stop):
+    """Solve the samples from `start` to `stop`; the arguments are the records of :mod:`refdeq_numba.fused_data`."""
+    is_simd, is_fast = settings.is_simd, settings.is_fused_add
+    target = work.sums if settings.is_folded else work.a
+    for first in range(start, stop, work.z.shape[0]):
+        rows = min(work.z.shape[0], stop - first)
+        _load_block(settings, weights.bias, inputs, results, work, first, rows)
+        n_live, k = rows, np.int64(0)  # a literal 0 would have everything compiled twice
+        while n_live > 0:
+            n_groups, n_listed, total = _gate_block(settings, inputs, results, work, target, k, first, rows)
+            _accumulate_groups(is_fast, settings.n, weights, work.full, target, work.d, n_groups)
+            # many columns per row: keep a tile in the first-level cache; few: spare the traffic of the accumulators
+            stride = 1 if 4 * total > settings.n * n_listed else work.ends.shape[1]
+            _accumulate_lists(is_simd, is_fast, weights, work.listed, work.ends, work.columns, target, work.d, n_listed, stride)
+            n_live -= _finish_block(settings, weights.bias, inputs, results, tracks, work, k, first, rows)
+            k += 1

@@ -1,0 +1,237 @@
+"""What the fused solve works on: packed weights, settings, and one workspace per thread, as plain records of arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from refdeq_numba import simd
+
+__all__ = [
+    "BLOCK",
+    "Inputs",
+    "Results",
+    "Settings",
+    "Tracks",
+    "Weights",
+    "Work",
+    "aligned",
+    "pack",
+    "rows_per_block",
+    "workspace",
+]
+
+BLOCK = 64
+"""Columns per block of the accumulate: a tile of 64 columns times eight vectors stays in the first-level cache."""
+
+_CACHE_BYTES = 192 * 1024
+"""What the workspace of one block of samples may take of a second-level cache, the rest of which holds the weights."""
+
+
+class Weights(NamedTuple):
+    """A linear node, packed once per bind.
+
+    ``panel`` is the (K, N) weight cut into tiles of outputs, tile after tile, each with its columns of the original weight
+    contiguous, padded with zeros to whole vectors. Tile t begins at ``start[t]``, holds ``vectors[t]`` vectors of `lanes` outputs
+    and its first output is ``output[t]``. ``bias`` is (1, n), or (0, n) when there is none.
+    """
+
+    panel: np.ndarray
+    start: np.ndarray
+    vectors: np.ndarray
+    output: np.ndarray
+    bias: np.ndarray
+    lanes: int
+
+
+class Settings(NamedTuple):
+    """Every choice of cell, rule, solver, order and stop rule as numbers; a negative tolerance means none.
+
+    ``alpha``, ``beta``, ``slope`` and ``threshold`` are arrays of the cell's dtype: (1,), (1,), (1,) and (n,).
+    """
+
+    n: int
+    activation: int
+    slope: np.ndarray
+    is_gated: bool
+    threshold: np.ndarray
+    is_ge: bool
+    is_always: bool
+    is_dense_start: bool
+    is_folded: bool
+    is_by_sample: bool
+    may_send_zeros: bool
+    refresh: int
+    may_rest: bool
+    is_picard: bool
+    alpha: np.ndarray
+    beta: np.ndarray
+    is_simd: bool
+    is_fused_add: bool
+    rtol: float
+    atol: float
+    max_eval: int
+    is_linf: bool
+    eps: float
+    divergence: float
+    window: int
+    ratio: float
+
+
+class Inputs(NamedTuple):
+    """Arrays a solve reads: (B, n) each; entry, phase and filter are (1, n) when a parameter and (0, n) when absent.
+
+    ``r``, ``a`` and ``count`` are the memory to go on from, of length 0 after a reset (D-9).
+    """
+
+    z: np.ndarray
+    entry: np.ndarray
+    phase: np.ndarray
+    filter: np.ndarray
+    r: np.ndarray
+    a: np.ndarray
+    count: np.ndarray
+
+
+class Results(NamedTuple):
+    """Arrays a solve writes, one row or number per sample; r, mask and a have length 0 without a rule."""
+
+    z: np.ndarray
+    r: np.ndarray
+    mask: np.ndarray
+    a: np.ndarray
+    status: np.ndarray
+    n_eval: np.ndarray
+    residual: np.ndarray
+    scale: np.ndarray
+    count: np.ndarray
+    sent: np.ndarray
+    nonzero: np.ndarray
+    macs: np.ndarray
+
+
+class Tracks(NamedTuple):
+    """Trace buffers (T, B, ...), all of length 0 when no trace is asked for; the untraced solve runs the same code (S-10)."""
+
+    active: np.ndarray
+    z: np.ndarray
+    f: np.ndarray
+    residual: np.ndarray
+    scale: np.ndarray
+    r: np.ndarray
+    mask: np.ndarray
+    a: np.ndarray
+    linear: np.ndarray
+
+
+class Work(NamedTuple):
+    """Workspace of one thread for one block of R samples; rows are padded to L elements, whole cache lines and tiles.
+
+    ``z, f, u, r, d, a, sums`` are (R, L); ``columns`` (R, L) and ``ends`` (R, blocks + 1) are the lists of sent columns and where
+    each block of columns ends in them. Per sample: whether it is live, whether its sum begins anew, whether its f must be computed
+    again, how many evaluations in a row sent nothing, and what the stop rule remembers. ``full`` and ``listed`` are lists of rows.
+    """
+
+    z: np.ndarray
+    f: np.ndarray
+    u: np.ndarray
+    r: np.ndarray
+    d: np.ndarray
+    a: np.ndarray
+    sums: np.ndarray
+    mask: np.ndarray
+    columns: np.ndarray
+    ends: np.ndarray
+    lanes: np.ndarray
+    is_live: np.ndarray
+    is_fresh: np.ndarray
+    is_stale: np.ndarray
+    idle: np.ndarray
+    full: np.ndarray
+    listed: np.ndarray
+    first_residual: np.ndarray
+    older: np.ndarray
+    recent: np.ndarray
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros that begin on a cache line.
+
+    >>> aligned((3, 5), np.dtype("float32")).ctypes.data % 64
+    0
+    """
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(size + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _padded(n: int, dtype: np.dtype) -> int:
+    line = max(64, simd.TILES[-1] * simd.vector_bytes()) // dtype.itemsize
+    return -(-n // line) * line
+
+
+def pack(weight: np.ndarray, bias: np.ndarray | None) -> Weights:
+    """Cut a (K, N) weight into tiles (see :class:`Weights`).
+
+    >>> packed = pack(np.ones((3, 5), dtype=np.float32), None)
+    >>> int(packed.vectors.sum()) * packed.lanes >= 5
+    True
+    """
+    k, n = weight.shape
+    lanes = simd.vector_bytes() // weight.dtype.itemsize
+    left, vectors = -(-n // lanes), []
+    while left > 0:
+        vectors.append(next((width for width in simd.TILES if width <= left), simd.TILES[-1]))
+        left -= vectors[-1]
+    widths = np.array(vectors, dtype=np.int64) * lanes
+    output = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
+    padded = np.zeros((k, output[-1]), dtype=weight.dtype)
+    padded[:, :n] = weight
+    panel = aligned((k * int(output[-1]),), weight.dtype)
+    for first, width in zip(output[:-1], widths, strict=True):
+        panel[k * first : k * (first + width)] = padded[:, first : first + width].ravel()
+    rows = np.zeros((0, n), dtype=weight.dtype) if bias is None else np.array(np.broadcast_to(bias, (1, n)))
+    return Weights(panel, k * output[:-1], np.array(vectors, dtype=np.int64), output[:-1], rows, lanes)
+
+
+def rows_per_block(n: int, dtype: np.dtype) -> int:
+    """Samples per block: as many as keep the workspace in cache, between 4 and 64, a multiple of the group.
+
+    >>> rows_per_block(256, np.dtype("float32"))
+    24
+    """
+    fitting = _CACHE_BYTES // (8 * _padded(n, dtype) * dtype.itemsize)
+    return int(min(64, max(simd.GROUP, fitting // simd.GROUP * simd.GROUP)))
+
+
+def workspace(n: int, dtype: np.dtype, window: int) -> Work:
+    """Allocate everything one thread needs (see :class:`Work`); `window` is that of the stagnation test."""
+    rows, length = rows_per_block(n, dtype), _padded(n, dtype)
+    z, f, u, r, d, a, sums = (aligned((rows, length), dtype) for _ in range(7))
+    flags = [np.zeros(rows, dtype=np.bool_) for _ in range(3)]
+    numbers = [np.zeros(rows, dtype=np.int64) for _ in range(3)]
+    return Work(
+        z,
+        f,
+        u,
+        r,
+        d,
+        a,
+        sums,
+        mask=np.zeros((rows, length), dtype=np.bool_),
+        columns=np.zeros((rows, length), dtype=np.int32),
+        ends=np.zeros((rows, -(-n // BLOCK) + 1), dtype=np.int64),
+        lanes=aligned((64,), np.dtype(np.float64)),
+        is_live=flags[0],
+        is_fresh=flags[1],
+        is_stale=flags[2],
+        idle=numbers[0],
+        full=numbers[1],
+        listed=numbers[2],
+        first_residual=np.zeros(rows),
+        older=np.zeros(rows),
+        recent=np.zeros((rows, max(window, 1))),
+    )

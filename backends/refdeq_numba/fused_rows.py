@@ -1,0 +1,255 @@
+"""What the fused solve does to one sample: gate, list, finish, residual, decision. Plain loops over contiguous rows.
+
+Each function handles one row of the arrays it is given. The loops are kept so simple (few arrays, no branch inside) that they
+become vector code; all arithmetic is one rounding per step, in the order of the clauses (E-1), never ``fastmath``. Functions get
+single arrays, not the records of :mod:`refdeq_numba.fused_data`: passing those on would multiply the time to compile.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from refdeq.types import Status
+from refdeq_numba import activations
+from refdeq_numba.compilation import inlined
+from refdeq_numba.fused_data import BLOCK
+
+__all__ = [
+    "ACTIVATIONS",
+    "activate",
+    "add_rows",
+    "copy_row",
+    "count_nonzero",
+    "decide",
+    "fold_bias",
+    "is_stagnated",
+    "largest",
+    "length",
+    "list_all",
+    "list_columns",
+    "multiply_rows",
+    "relax_row",
+    "remember_sent",
+    "send",
+    "share_decision",
+]
+
+ACTIVATIONS = {"Identity": 0, "Relu": 1, "LeakyRelu": 2, "Tanh": 3, "Sigmoid": 4, "Sin": 5, "Cos": 6}
+"""ONNX operator to the number that stands for it in compiled code."""
+
+_RELU, _LEAKY, _TANH, _SIGMOID, _SIN, _COS = (ACTIVATIONS[name] for name in tuple(ACTIVATIONS)[1:])
+
+_RUNNING, _CONVERGED, _MAX_EVAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.MAX_EVAL)
+_NONFINITE, _DIVERGED, _STAGNATED = int(Status.NONFINITE), int(Status.DIVERGED), int(Status.STAGNATED)
+
+
+# rows ---------------------------------------------------------------------------------------------------------------------
+
+
+@inlined
+def copy_row(n, source, s, out, i):
+    """Copy n elements of a row."""
+    for j in range(n):
+        out[i, j] = source[s, j]
+
+
+@inlined
+def add_rows(n, left, i, right, s, out):
+    """``out = fl(left + right)``; a `right` with a single row is a parameter and serves every sample."""
+    row = s if right.shape[0] > 1 else 0
+    for j in range(n):
+        out[i, j] = left[i, j] + right[row, j]
+
+
+@inlined
+def multiply_rows(n, left, i, right, s, out):
+    """``out = fl(left * right)``, as :func:`add_rows`."""
+    row = s if right.shape[0] > 1 else 0
+    for j in range(n):
+        out[i, j] = left[i, j] * right[row, j]
+
+
+@inlined
+def relax_row(n, alpha, beta, f, z, i):
+    """Krasnoselskii-Mann step (S-6)."""
+    for j in range(n):
+        z[i, j] = beta * z[i, j] + alpha * f[i, j]
+
+
+# gate ---------------------------------------------------------------------------------------------------------------------
+
+
+@inlined
+def send(n, is_ge, threshold, u, r, d, mask, i):
+    """Differences and their elementwise decisions (D-1, D-2), written so that a NaN difference is sent."""
+    for j in range(n):
+        d[i, j] = u[i, j] - r[i, j]
+    if is_ge:
+        for j in range(n):
+            mask[i, j] = not (abs(d[i, j]) < threshold[j])
+    else:
+        for j in range(n):
+            mask[i, j] = not (abs(d[i, j]) <= threshold[j])
+
+
+@inlined
+def share_decision(n, mask, i):
+    """One decision for the whole sample (D-10)."""
+    is_any = False
+    for j in range(n):
+        is_any |= mask[i, j]
+    for j in range(n):
+        mask[i, j] = is_any
+
+
+@inlined
+def list_columns(n, mask, columns, ends, i):
+    """List the sent columns in ascending order, note where each block of columns ends, return how many there are."""
+    count = 0
+    for block in range(ends.shape[1] - 1):
+        for j in range(block * BLOCK, min(n, block * BLOCK + BLOCK)):
+            columns[i, count] = j
+            count += mask[i, j]
+        ends[i, block + 1] = count
+    return count
+
+
+@inlined
+def list_all(n, columns, ends, i):
+    """List every column."""
+    for j in range(n):
+        columns[i, j] = j
+    for block in range(1, ends.shape[1]):
+        ends[i, block] = min(n, block * BLOCK)
+
+
+@inlined
+def remember_sent(n, u, mask, r, i):
+    """Take the value into the reference where it was sent (D-4, ``sent``)."""
+    for j in range(n):
+        r[i, j] = u[i, j] if mask[i, j] else r[i, j]
+
+
+@inlined
+def count_nonzero(n, d, mask, i):
+    """Sent differences that are not zero (C-3)."""
+    count = 0
+    for j in range(n):
+        count += (d[i, j] != 0) & mask[i, j]
+    return count
+
+
+# value of the cell --------------------------------------------------------------------------------------------------------
+
+
+@inlined
+def fold_bias(n, sums, bias, is_dense, a, i):
+    """Accumulator that carries its bias (D-6): ``a + b`` of a dense sum, ``fl(fl(fl(s + b) + a) - b)`` of a sparse one."""
+    if is_dense:
+        for j in range(n):
+            a[i, j] = sums[i, j] + bias[0, j]
+    else:
+        for j in range(n):
+            a[i, j] = ((sums[i, j] + bias[0, j]) + a[i, j]) - bias[0, j]
+
+
+@inlined
+def activate(kind, slope, f, i):
+    """Activation of one whole padded row, in place: float64 arithmetic, rounded once to the dtype of the cell (N-8)."""
+    length = f.shape[1]
+    if kind == _TANH:
+        for j in range(length):
+            f[i, j] = activations.tanh(np.float64(f[i, j]))
+    elif kind == _SIN:
+        for j in range(length):
+            f[i, j] = activations.sin(np.float64(f[i, j]))
+    elif kind == _COS:
+        for j in range(length):
+            f[i, j] = activations.cos(np.float64(f[i, j]))
+    elif kind == _SIGMOID:
+        for j in range(length):
+            f[i, j] = activations.sigmoid(np.float64(f[i, j]))
+    elif kind == _RELU:
+        for j in range(length):
+            f[i, j] = f.dtype.type(0) if f[i, j] <= 0 else f[i, j]
+    elif kind == _LEAKY:
+        for j in range(length):
+            f[i, j] = slope * f[i, j] if f[i, j] < 0 else f[i, j]
+
+
+# residual and decision ----------------------------------------------------------------------------------------------------
+
+
+@inlined
+def largest(n, f, z, i):
+    """``||f - z||`` and ``||f||`` in the maximum norm (S-2): NaN wins, because every comparison with it is false."""
+    distance = scale = 0.0
+    for j in range(n):
+        value = np.float64(f[i, j])
+        error = abs(value - np.float64(z[i, j]))
+        size = abs(value)
+        distance = distance if error <= distance or distance != distance else error
+        scale = scale if size <= scale or scale != scale else size
+    return distance, scale
+
+
+@inlined
+def length(n, f, z, lanes, i):
+    """``||f - z||`` and ``||f||`` in the Euclidean norm by the pinned tree of 32 lanes, in float64 (S-2)."""
+    for lane in range(64):
+        lanes[lane] = 0.0
+    whole = n - n % 32
+    for first in range(0, whole, 32):
+        for lane in range(32):
+            error = np.float64(f[i, first + lane]) - np.float64(z[i, first + lane])
+            lanes[lane] += error * error
+        for lane in range(32):
+            value = np.float64(f[i, first + lane])
+            lanes[32 + lane] += value * value
+    for lane in range(n - whole):
+        value = np.float64(f[i, whole + lane])
+        error = value - np.float64(z[i, whole + lane])
+        lanes[lane] += error * error
+        lanes[32 + lane] += value * value
+    distance = scale = 0.0
+    for lane in range(32):
+        distance += lanes[lane]
+        scale += lanes[32 + lane]
+    return math.sqrt(distance), math.sqrt(scale)
+
+
+@inlined
+def decide(rtol, atol, eps, divergence, max_eval, distance, scale, first_distance, is_stalled, made):
+    """Status after evaluation number `made` (S-3): the first that applies in the order of the clause."""
+    if not (math.isfinite(distance) and math.isfinite(scale)):
+        return _NONFINITE
+    if atol >= 0.0 and distance <= atol:
+        return _CONVERGED
+    if rtol >= 0.0 and distance / (scale + eps) <= rtol:
+        return _CONVERGED
+    if divergence > 0.0 and distance > divergence * first_distance:
+        return _DIVERGED
+    if is_stalled:
+        return _STAGNATED
+    return _MAX_EVAL if made >= max_eval else _RUNNING
+
+
+@inlined
+def is_stagnated(window, ratio, recent, older, i, distance, made):
+    """Whether the lowest of the last w residuals is not below q times the lowest before them (S-3), from a ring of w."""
+    if window == 0:
+        return False
+    place = (made - 1) % window
+    if made == 1:
+        older[i] = np.inf
+    if made > window:
+        older[i] = min(older[i], recent[i, place])
+    recent[i, place] = distance
+    if made <= window:
+        return False
+    lowest = np.inf
+    for position in range(window):
+        lowest = min(lowest, recent[i, position])
+    return not (lowest < ratio * older[i])

@@ -1,0 +1,261 @@
+"""Which solves have a fused plan, and how one runs: weights packed at bind, samples shared among threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from refdeq.kernels import GateSpec
+from refdeq.registry import FusedResult, PlanRequest, Refusal
+from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq.types import StopRule, Trace
+from refdeq_numba import simd
+from refdeq_numba.fused_data import Inputs, Results, Settings, Tracks, Weights, pack, rows_per_block, workspace
+from refdeq_numba.fused_pattern import Pattern, UnmatchedError, match
+from refdeq_numba.fused_rows import ACTIVATIONS
+
+__all__ = ["FusedExecutor", "FusedPlan", "make_plan"]
+
+_SERIAL_MACS = 1 << 20
+"""Dense multiply-accumulates of a whole evaluation below which a second thread costs more than it brings."""
+
+_BLOCKS_PER_TURN = 8
+"""Blocks of samples a thread takes at a time: enough to hide the call, few enough to share the work evenly."""
+
+
+def make_plan(request: PlanRequest) -> FusedPlan | Refusal:
+    """Return the fused plan of a solve, or say what keeps it from having one.
+
+    Parameters
+    ----------
+    request : PlanRequest
+
+    Returns
+    -------
+    FusedPlan or Refusal
+
+    Examples
+    --------
+    >>> import refdeq
+    >>> cell = refdeq.models.rnn(np.eye(2), np.ones((2, 1)), np.zeros(2))
+    >>> ask = dict(graph=cell.graph, gates={}, start="dense", bias="separate", refresh=0, returned="last", order="strict")
+    >>> make_plan(PlanRequest(solver=Picard(), **ask)).name
+    'fc tanh'
+    """
+    if type(request.solver) not in (Picard, KrasnoselskiiMann):
+        return Refusal(f"the fused solve steps by Picard or Krasnoselskii-Mann, not by {type(request.solver).__name__}")
+    if request.returned != "last":
+        return Refusal(f"the fused solve returns the last argument, not the {request.returned}")
+    try:
+        pattern = match(request.graph)
+    except UnmatchedError as reason:
+        return Refusal(f"the graph is not a fully connected cell: {reason}")
+    for gate in request.gates.values():
+        reason = _refused_gate(gate)
+        if reason is not None:
+            return Refusal(reason)
+    return FusedPlan(f"fc {pattern.activation.lower()}", request, pattern)
+
+
+def _refused_gate(gate: GateSpec) -> str | None:
+    if gate.memory not in ("always", "sent"):
+        return f"the fused solve keeps memory 'always' or 'sent', not {gate.memory!r}"
+    if gate.granularity not in ("element", "channel", "sample"):
+        return f"the fused solve gates elements or whole samples, not granularity {gate.granularity!r}"
+    if gate.delta_dtype is not None:
+        return f"the fused solve forms differences in the dtype of the state, not in {gate.delta_dtype}"
+    return None
+
+
+@dataclass(frozen=True)
+class FusedPlan:
+    """A whole solve of one fully connected cell in one compiled routine.
+
+    Attributes
+    ----------
+    name : str
+    request : PlanRequest
+    pattern : Pattern
+    """
+
+    name: str
+    request: PlanRequest
+    pattern: Pattern
+
+    def bind(self, parameters: Mapping[str, np.ndarray], *, threads: int) -> FusedExecutor:
+        """Pack the weights, once for any number of runs."""
+        pattern = self.pattern
+        weight = parameters[pattern.weight]
+        bias = None if pattern.bias is None else parameters[pattern.bias]
+        weights = pack(weight.T if pattern.is_transposed else weight, bias)
+        constants = {name: np.array(parameters[name]).reshape(1, -1) for name in pattern.operands if name in parameters}
+        return FusedExecutor(self, weights, constants, threads)
+
+
+class FusedExecutor:
+    """A fused plan with its weights; it may be run many times, also from several threads.
+
+    Parameters
+    ----------
+    plan : FusedPlan
+    weights : Weights
+    constants : dict of parameter operand to (1, n) array
+    threads : int
+        At most so many work on one solve; results do not depend on it.
+    """
+
+    def __init__(self, plan: FusedPlan, weights: Weights, constants: dict[str, np.ndarray], threads: int) -> None:
+        self._plan, self._weights, self._constants, self._threads = plan, weights, constants, threads
+        self._dtype = np.dtype(plan.request.graph.dtype)
+
+    def run(
+        self,
+        z0: Mapping[str, np.ndarray],
+        hoisted: Mapping[str, np.ndarray],
+        memory: Any,
+        stop: StopRule,
+        trace: Trace | None,
+    ) -> FusedResult:
+        """Solve every sample (see :class:`refdeq.registry.Executor`)."""
+        pattern, is_gated = self._plan.pattern, bool(self._plan.request.gates)
+        settings = self._settings(stop)
+        inputs = self._inputs(z0[pattern.state], hoisted, memory)
+        results = _results(*inputs.z.shape, self._dtype, is_gated)
+        tracks = _tracks(trace, pattern, self._dtype, is_gated)
+        self._solve(settings, inputs, results, tracks)
+        gate = {pattern.watched} if is_gated else set()
+        node = {pattern.linear} if is_gated else set()
+        return FusedResult(
+            z={pattern.state: results.z},
+            status=results.status,
+            n_eval=results.n_eval,
+            residual=results.residual,
+            scale=results.scale,
+            r=dict.fromkeys(gate, results.r),
+            mask=dict.fromkeys(gate, results.mask),
+            a=dict.fromkeys(node, results.a),
+            count=results.count,
+            sent=dict.fromkeys(gate, results.sent),
+            nonzero=dict.fromkeys(gate, results.nonzero),
+            macs=dict.fromkeys(node, results.macs),
+        )
+
+    def _solve(self, settings: Settings, inputs: Inputs, results: Results, tracks: Tracks) -> None:
+        """Run the compiled solve over all samples, by turns on several threads when that pays."""
+        from refdeq_numba.fused import solve_samples  # compiling machinery only when something is solved
+
+        batch, n = inputs.z.shape
+        rows = rows_per_block(n, self._dtype)
+        blocks = -(-batch // rows)
+        threads = 1 if batch * n * n < _SERIAL_MACS else min(self._threads, blocks)
+        length = rows * max(1, min(_BLOCKS_PER_TURN, blocks // (4 * threads)))
+        turns = count(step=length)
+
+        def take_turns() -> None:
+            work = workspace(n, self._dtype, settings.window)
+            while (first := next(turns)) < batch:
+                solve_samples(settings, self._weights, inputs, results, tracks, work, first, min(first + length, batch))
+
+        if threads == 1:
+            take_turns()
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for future in [pool.submit(take_turns) for _ in range(threads)]:
+                future.result()
+
+    def _settings(self, stop: StopRule) -> Settings:
+        request, pattern, dtype = self._plan.request, self._plan.pattern, self._dtype
+        gate = request.gates.get(pattern.linear)
+        alpha = request.solver.alpha if isinstance(request.solver, KrasnoselskiiMann) else 1.0
+        threshold = np.array(np.broadcast_to(0.0 if gate is None else gate.threshold, (pattern.n,)), dtype=dtype)
+        is_ge, by_sample = gate is not None and gate.compare == "ge", gate is not None and gate.granularity == "sample"
+        is_folded = gate is not None and request.bias == "folded" and pattern.bias is not None
+        window, ratio = (0, 0.0) if stop.stagnation is None else stop.stagnation
+        return Settings(
+            n=pattern.n,
+            activation=ACTIVATIONS[pattern.activation],
+            slope=np.array([pattern.slope], dtype=dtype),
+            is_gated=gate is not None,
+            threshold=threshold,
+            is_ge=is_ge,
+            is_always=gate is not None and gate.memory == "always",
+            is_dense_start=request.start == "dense",
+            is_folded=is_folded,
+            is_by_sample=by_sample,
+            may_send_zeros=by_sample or (is_ge and bool((threshold == 0).any())),
+            refresh=request.refresh,
+            may_rest=gate is not None and alpha == 1.0 and request.refresh == 0 and not is_folded,
+            is_picard=alpha == 1.0,
+            alpha=np.array([alpha], dtype=dtype),
+            beta=np.array([1.0 - alpha], dtype=dtype),
+            is_simd=simd.is_enabled(),
+            is_fused_add=request.order == "fast",
+            rtol=-1.0 if stop.rtol is None else float(stop.rtol),
+            atol=-1.0 if stop.atol is None else float(stop.atol),
+            max_eval=int(stop.max_eval),
+            is_linf=stop.norm == "linf",
+            eps=float(stop.eps),
+            divergence=-1.0 if stop.divergence is None else float(stop.divergence),
+            window=int(window) if window < stop.max_eval else 0,
+            ratio=float(ratio),
+        )
+
+    def _inputs(self, z: np.ndarray, hoisted: Mapping[str, np.ndarray], memory: Any) -> Inputs:
+        pattern = self._plan.pattern
+        absent = np.zeros((0, pattern.n), dtype=self._dtype)
+        values = {**hoisted, **self._constants}
+        operands = [absent if name is None else _own(values[name]) for name in pattern.operands]
+        if memory is None or not self._plan.request.gates:
+            r, a = absent, absent
+        else:
+            r, a = _own(memory.r[pattern.watched]), _own(memory.a[pattern.linear])
+        counts = np.zeros(0, dtype=np.int64) if memory is None else _own(memory.count)
+        return Inputs(_own(z), *operands, r, a, counts)
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """The array as compiled code wants it: contiguous and writable (read-only arrays are another type to the compiler)."""
+    return array if array.flags.c_contiguous and array.flags.writeable else np.array(array, order="C")
+
+
+def _results(batch: int, n: int, dtype: np.dtype, is_gated: bool) -> Results:
+    rows = batch if is_gated else 0
+    integers = [np.zeros(batch, dtype=np.int64) for _ in range(6)]
+    status, n_eval, counted, sent, nonzero, macs = integers
+    return Results(
+        z=np.empty((batch, n), dtype=dtype),
+        r=np.empty((rows, n), dtype=dtype),
+        mask=np.empty((rows, n), dtype=np.bool_),
+        a=np.empty((rows, n), dtype=dtype),
+        status=status,
+        n_eval=n_eval,
+        residual=np.full(batch, np.nan),
+        scale=np.full(batch, np.nan),
+        count=counted,
+        sent=sent,
+        nonzero=nonzero,
+        macs=macs,
+    )
+
+
+def _tracks(trace: Trace | None, pattern: Pattern, dtype: np.dtype, is_gated: bool) -> Tracks:
+    none, no_mask = np.zeros((0, 0, 0), dtype=dtype), np.zeros((0, 0, 0), dtype=np.bool_)
+    if trace is None:
+        empty = np.zeros((0, 0))
+        return Tracks(np.zeros((0, 0), dtype=np.bool_), none, none, empty, empty, none, no_mask, none, none)
+    return Tracks(
+        active=trace.active,
+        z=trace.z[pattern.state],
+        f=trace.f[pattern.state],
+        residual=trace.residual,
+        scale=trace.scale,
+        r=trace.r[pattern.watched] if is_gated else none,
+        mask=trace.mask[pattern.watched] if is_gated else no_mask,
+        a=trace.a[pattern.linear] if is_gated else none,
+        linear=none if is_gated else trace.values[pattern.linear],
+    )
