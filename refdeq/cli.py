@@ -142,6 +142,18 @@ class CommandGroup(TyperGroup):
         return typer.main.get_command(single)
 
 
+_HELP = """The executable specification of DeltaDEQ and of deep-equilibrium solvers.
+
+Example: judge every backend that can run here on the shipped models.
+
+\b
+    refdeq validate --quick
+
+Exit codes: 0 success; 1 a backend does not conform; 2 usage or bad input; 3 a named backend cannot run here, or something
+planned did not run; 4 the run is not valid (nothing was judged); 5 internal error; 130 interrupted.
+"""
+# In help texts the control character \\b marks a paragraph that keeps its line breaks.
+
 app = typer.Typer(cls=CommandGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -154,22 +166,13 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=_HELP)
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    r"""The executable specification of DeltaDEQ and of deep-equilibrium solvers.
-
-    Example: judge every backend that can run here on the shipped models.
-
-    \b
-        refdeq validate --quick
-
-    Exit codes: 0 success; 1 a backend does not conform; 2 usage or bad input; 3 a named backend cannot run here, or required
-    cases were not run; 4 the run is not valid (nothing was judged); 5 internal error; 130 interrupted.
-    """
+    """Options of ``refdeq`` itself."""
 
 
 def main() -> None:

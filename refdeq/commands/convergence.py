@@ -132,9 +132,12 @@ def run(
         if not np.all(part.status == Status.MAX_EVAL):
             raise SolveError(f"model {model.name!r}: {part!r} of samples {rows.start} to {rows.stop - 1}", part)
         if observed is not None and part.trace is not None:
-            _observe(observed, model, part.trace, rows, batch)
+            _observe(observed, model, part.trace, rows)
         parts.append(replace(part, trace=None))
         advance(rows.stop - rows.start)
+    if observed is not None:
+        observed.change /= batch
+        observed.sent /= batch
     return _joined(parts, rule, observed)
 
 
@@ -159,17 +162,16 @@ def iterates_of(trace: Trace) -> np.ndarray:
     return next(iter(trace.z.values()))
 
 
-def _observe(observed: Observed, model: TrainedModel, trace: Trace, rows: slice, batch: int) -> None:
-    """Reduce the trace of the samples `rows` (of `batch` in all)."""
+def _observe(observed: Observed, model: TrainedModel, trace: Trace, rows: slice) -> None:
+    """Reduce the trace of the samples `rows`; means over the samples are left as sums."""
     iterates = iterates_of(trace)
     change = np.abs(np.diff(iterates, axis=0))
-    observed.change += change.sum(axis=1, dtype=np.float64) / batch
+    observed.change += change.sum(axis=1, dtype=np.float64)
     observed.converged[:, rows] = (change < CONVERGED_BELOW).sum(axis=2)
     observed.decoded[:, rows] = model.decode(iterates.astype(np.float64))
     masks = list(trace.mask.values())
     elements = sum(mask[0, 0].size for mask in masks)
-    sent = sum((mask.reshape(len(mask), -1).sum(axis=1) for mask in masks), np.zeros(len(iterates)))
-    observed.sent += sent / (elements * batch) if masks else np.nan
+    observed.sent += sum(mask.sum(axis=tuple(range(1, mask.ndim))) for mask in masks) / elements if masks else np.nan
     above = trace.residual / (trace.scale + StopRule().eps) > SETTLED_RTOL
     observed.settled[rows] = np.where(above.any(axis=0), len(above) - np.argmax(above[::-1], axis=0), 0)
 

@@ -59,15 +59,16 @@ def draw(summary: Summary, picked: dict[str, np.ndarray], watched: Callable[[lis
     -------
     dict of str to bytes
     """
+    name = summary.model.name
     makers: dict[str, Callable[[], Any]] = {
-        f"{summary.kind}-trajectories.png": lambda: _trajectories(summary, picked),
-        f"{summary.kind}-changes.png": lambda: _changes(summary, picked),
-        f"{summary.kind}-convergence.png": lambda: _convergence(summary),
-        f"{summary.kind}-reconstruction.png": lambda: (_curves if summary.kind == "sine" else _pictures)(summary),
+        f"{name}-trajectories.png": lambda: _trajectories(summary, picked),
+        f"{name}-changes.png": lambda: _changes(summary, picked),
+        f"{name}-convergence.png": lambda: _convergence(summary),
+        f"{name}-reconstruction.png": lambda: (_curves if summary.kind == "sine" else _pictures)(summary),
     }
     if summary.kind == "image":
-        makers["image-work.png"] = lambda: _work_maps(summary)
-    return {name: figures.render(makers[name]) for name in watched(list(makers))}
+        makers[f"{name}-work.png"] = lambda: _work_maps(summary)
+    return {file: figures.render(makers[file]) for file in watched(list(makers))}
 
 
 def _setting(summary: Summary) -> str:

@@ -152,7 +152,7 @@ def _cache_directory() -> str | None:
         return str(beside)
     from numba.misc.appdirs import AppDirs
 
-    return str(AppDirs(appname="numba", appauthor=False).user_cache_dir)
+    return str(AppDirs(appname="numba", appauthor=False).user_cache_dir)  # type: ignore[no-untyped-call]
 
 
 def _show(facts: dict[str, Any]) -> None:
