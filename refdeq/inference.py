@@ -25,9 +25,9 @@ def check_graph(graph: Graph) -> None:
     if not graph.states:
         raise GraphError("a graph needs at least one state")
     names = [*graph.states, *graph.injections, *graph.parameters, *(node.name for node in graph.nodes)]
-    twice = sorted({name for name in names if names.count(name) > 1})
     if not all(isinstance(name, str) and name for name in names):
         raise GraphError(f"names must be non-empty strings, got {names}")
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise GraphError(f"the name {twice[0]!r} is used twice")
     for name, shape in (graph.states | graph.injections | graph.parameters).items():

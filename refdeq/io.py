@@ -70,8 +70,8 @@ def save_cell(
     tensors |= {f"extra.{name}": array for name, array in kept.items()}
     header = {
         "format": FORMAT,
-        "graph": json.dumps(cell.graph.to_dict()),
-        "meta": json.dumps(notes),
+        "graph": json.dumps(cell.graph.to_dict(), ensure_ascii=False),
+        "meta": json.dumps(notes, ensure_ascii=False),
         "digest": _file_digest(cell, kept, notes),
     }
     _write_whole(Path(path), save(tensors, metadata=header))
