@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numba
 import numpy as np
 
 from refdeq_validation.compiled import activation
@@ -152,10 +153,18 @@ def _norm(rows: Array, norm: str) -> Array:
     if norm == "linf":
         largest = np.abs(rows).max(axis=1, initial=0.0)
         return np.where(np.isnan(rows).any(axis=1), np.nan, largest)
-    total = np.zeros(len(rows))
-    for lane in range(min(32, rows.shape[1])):
-        partial = np.zeros(len(rows))
-        for column in range(lane, rows.shape[1], 32):
-            partial = partial + rows[:, column] * rows[:, column]
-        total = total + partial
+    total = np.empty(len(rows))
+    _lane_by_lane(rows, total)
     return np.sqrt(total)
+
+
+@numba.njit(nogil=True, cache=True)
+def _lane_by_lane(rows: Array, total: Array) -> None:
+    """Sum of squares of each row: each of 32 lanes in ascending stride, the lanes in ascending order (S-2)."""
+    for b in range(rows.shape[0]):
+        total[b] = 0.0
+        for lane in range(32):
+            partial = 0.0
+            for column in range(lane, rows.shape[1], 32):
+                partial = partial + rows[b, column] * rows[b, column]
+            total[b] = total[b] + partial

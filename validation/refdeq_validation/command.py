@@ -68,7 +68,7 @@ def _console(stderr: bool) -> Any:
     from rich.console import Console
 
     console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 110))
+    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 116))
 
 
 def _check_options(samples: int | None, threads: int, report: Path) -> None:
@@ -141,7 +141,7 @@ def _judge(
 
     from refdeq.models import load_trained
     from refdeq_validation.cases import PRESET_NAMES, designed_cases
-    from refdeq_validation.session import judge_designed, judge_trained
+    from refdeq_validation.session import inputs_judged, judge_designed, judge_trained
 
     cases = [] if "designed" not in cells else list(designed_cases())
     dropped = set(PRESET_NAMES) - set(presets)
@@ -149,11 +149,11 @@ def _judge(
     cases = cases[::QUICK_STRIDE] if quick else cases
     models = [load_trained(name) for name in cells if name != "designed"]
     taken = samples if samples is not None else QUICK_SAMPLES if quick else None
-    inputs = sum(min(len(model.x), taken or len(model.x)) for model in models) * (1 + len(presets))
+    inputs = sum(inputs_judged(declaration, model, taken) for declaration in declared for model in models)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn())
     rows: list[Row] = []
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("judging", total=len(declared) * (len(cases) + inputs))
+        task = progress.add_task("judging", total=len(declared) * len(cases) + inputs * (1 + len(presets)))
 
         def advance(steps: int) -> None:
             progress.update(task, advance=steps)

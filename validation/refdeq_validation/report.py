@@ -61,7 +61,7 @@ def exit_code(rows: Sequence[Row], planned: int, unavailable: Sequence[str]) -> 
 def print_table(console: Console, rows: Sequence[Row]) -> None:
     """Print one table per declaration, one line per row, and every failure in words."""
     console.print(
-        "time: untraced solve of at most 2048 inputs on one thread; ratio: against the dense solve of the same backend"
+        "time: untraced solve of at most 1024 inputs on one thread; ratio: against the dense solve of the same backend"
     )
     for declaration in dict.fromkeys(row.declaration for row in rows):
         table = Table(
@@ -74,7 +74,7 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
         )
         for title in ("cell", "preset", "verdict"):
             table.add_column(title, no_wrap=True)
-        for title in ("err/bound", "decisions", "saved", "quality (change)", "time", "ratio"):
+        for title in ("inputs", "err/bound", "decisions", "saved", "quality (change)", "time", "ratio"):
             table.add_column(title, justify="right", no_wrap=True)
         for row in rows:
             if row.declaration == declaration:
@@ -97,6 +97,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.cell,
         row.preset,
         f"[{colour}]{row.disposition}[/{colour}]",
+        f"{row.inputs:,}",
         "bitwise" if bitwise else f"{row.findings.worst:.3f}",
         f"{row.findings.decisions:,}",
         "" if row.macs_saved is None else f"{100 * row.macs_saved:.1f} %",
@@ -136,6 +137,7 @@ def _row_data(row: Row) -> dict[str, Any]:
         "id": f"{row.declaration}/{row.cell}/{row.preset}",
         "disposition": row.disposition,
         "runs": row.runs,
+        "inputs": row.inputs,
         "decisions": row.findings.decisions,
         "values": row.findings.values,
         "worst_error_over_bound": row.findings.worst,

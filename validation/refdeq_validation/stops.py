@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from refdeq.types import Status, StopRule, Trace
 
 __all__ = ["Expected", "returned_evaluation", "statuses"]
+
+_RUNNING, _CONVERGED, _MAX_EVAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.MAX_EVAL)
+_NONFINITE, _DIVERGED, _STAGNATED = int(Status.NONFINITE), int(Status.DIVERGED), int(Status.STAGNATED)
 
 
 @dataclass(frozen=True)
@@ -21,34 +25,60 @@ class Expected:
 
 def statuses(trace: Trace, stop: StopRule) -> Expected:
     """Replay every stop decision, sample by sample, from the residuals the run itself recorded."""
-    length, batch = trace.active.shape
-    final = np.zeros(batch, dtype=np.int64)
-    active = np.zeros((length, batch), dtype=bool)
-    for b in range(batch):
-        for t in range(length):
-            active[t, b] = True
-            final[b] = _decide(trace.residual[: t + 1, b], float(trace.scale[t, b]), t + 1, stop)
-            if final[b] != Status.RUNNING:
-                break
+    final = np.zeros(trace.active.shape[1], dtype=np.int64)
+    active = np.zeros(trace.active.shape, dtype=bool)
+    rtol, atol, divergence = (np.nan if limit is None else float(limit) for limit in (stop.rtol, stop.atol, stop.divergence))
+    limits = (rtol, atol, divergence)
+    window, ratio = (0, 0.0) if stop.stagnation is None else stop.stagnation
+    _walk(trace.residual, trace.scale, limits, float(stop.eps), int(window), float(ratio), int(stop.max_eval), final, active)
     return Expected(final, active)
 
 
-def _decide(history: np.ndarray, scale: float, evaluations: int, stop: StopRule) -> int:
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _walk(
+    residual: np.ndarray,
+    scale: np.ndarray,
+    limits: tuple[float, float, float],
+    eps: float,
+    window: int,
+    ratio: float,
+    max_eval: int,
+    final: np.ndarray,
+    active: np.ndarray,
+) -> None:
+    """Follow each sample until its first final status; an absent limit is NaN, with which no comparison holds."""
+    for b in range(residual.shape[1]):
+        for t in range(residual.shape[0]):
+            active[t, b] = True
+            final[b] = _decide(residual[: t + 1, b], scale[t, b], limits, eps, window, ratio, max_eval)
+            if final[b] != _RUNNING:
+                break
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _decide(
+    history: np.ndarray,
+    scale: float,
+    limits: tuple[float, float, float],
+    eps: float,
+    window: int,
+    ratio: float,
+    max_eval: int,
+) -> int:
     """One sample's status, in the order S-3 gives."""
-    residual = float(history[-1])
+    rtol, atol, divergence = limits
+    residual = history[-1]
     if not (np.isfinite(residual) and np.isfinite(scale)):
-        return int(Status.NONFINITE)
-    if stop.rtol is not None and residual / (scale + stop.eps) <= stop.rtol:
-        return int(Status.CONVERGED)
-    if stop.atol is not None and residual <= stop.atol:
-        return int(Status.CONVERGED)
-    if stop.divergence is not None and residual > stop.divergence * history[0]:
-        return int(Status.DIVERGED)
-    if stop.stagnation is not None and evaluations > stop.stagnation[0]:
-        window, ratio = stop.stagnation
-        if not (history[-window:].min() < ratio * history[:-window].min()):
-            return int(Status.STAGNATED)
-    return int(Status.MAX_EVAL) if evaluations >= stop.max_eval else int(Status.RUNNING)
+        return _NONFINITE
+    if residual / (scale + eps) <= rtol:
+        return _CONVERGED
+    if residual <= atol:
+        return _CONVERGED
+    if residual > divergence * history[0]:
+        return _DIVERGED
+    if 0 < window < len(history) and not (history[-window:].min() < ratio * history[:-window].min()):
+        return _STAGNATED
+    return _MAX_EVAL if len(history) >= max_eval else _RUNNING
 
 
 def returned_evaluation(trace: Trace, stop: StopRule, returned: str) -> np.ndarray:
