@@ -48,8 +48,11 @@ def accumulate_gemm(d: Array, sent: Array | None, weight: Array, a: Array) -> No
     array([[2., 6.]])
     """
     for j in range(d.shape[1]):
-        rows = slice(None) if sent is None else np.flatnonzero(sent[:, j])
-        a[rows] = a[rows] + d[rows, j, None] * weight[j]
+        if sent is None:
+            a += d[:, j, None] * weight[j]
+        else:
+            rows = np.flatnonzero(sent[:, j])
+            a[rows] += d[rows, j, None] * weight[j]
 
 
 def _gemm_infer(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
