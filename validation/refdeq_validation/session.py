@@ -28,7 +28,7 @@ STOP = StopRule(rtol=1e-3, max_eval=31)
 """Protocol (S) of clause C-4: the stop test of the DeltaDEQ paper's image experiment, per sample."""
 
 OP_SAMPLES = 1024
-"""Inputs on which the op-level path of a backend is judged where its fused plans are what a solve uses; those see all inputs."""
+"""Inputs on which an op-level path is judged where the backend has fused plans: those are what a solve uses, and see all."""
 
 TIMED = 1024
 """Inputs of the timed solve, at most."""
@@ -115,7 +115,9 @@ def judge_designed(
         except Exception as error:  # a judged backend may break in any way; the row says how
             row.error = row.error or f"{case.name}: {type(error).__name__}: {error}"
         else:
-    XX_failures(findings, case.name)
+                row.runs += 1
+            row.inputs += len(case.z0) if isinstance(case.z0, np.ndarray) else len(next(iter(case.z0.values())))
+            _name_failures(findings, case.name)
             row.findings.merge(findings)
         advance(1)
         if first_kill and (row.error or row.findings.failed):
