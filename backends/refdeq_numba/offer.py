@@ -32,6 +32,7 @@ class NumbaBackend:
         determinism="R4",
         inactive_columns="skip",
         activation="strict",
+        fused=True,
     )
 
     def unavailable(self) -> tuple[str, str] | None:
