@@ -115,7 +115,7 @@ def judge_designed(
         except Exception as error:  # a judged backend may break in any way; the row says how
             row.error = row.error or f"{case.name}: {type(error).__name__}: {error}"
         else:
-                row.runs += 1
+            row.runs += 1
             row.inputs += len(case.z0) if isinstance(case.z0, np.ndarray) else len(next(iter(case.z0.values())))
             _name_failures(findings, case.name)
             row.findings.merge(findings)
