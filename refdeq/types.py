@@ -114,11 +114,11 @@ class StopRule:
 def _checked_threshold(threshold: Any) -> float | tuple[float, ...]:
     """Threshold as a float or a tuple of floats (N-3)."""
     try:
-        values = np.asarray(threshold, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ArgumentError("threshold", expected="a number or one number per channel", got=repr(threshold)) from None
-    if values.ndim > 1 or values.size == 0:
-        raise ArgumentError("threshold", expected="a number or one number per channel", got=threshold)
+        values = np.asarray(threshold)
+    except ValueError:  # sequences of unequal length
+        values = np.empty(0)
+    if values.dtype.kind not in "iuf" or values.ndim > 1 or values.size == 0:
+        raise ArgumentError("threshold", expected="a number or one number per channel", got=repr(threshold))
     if not bool(np.all(values >= 0.0)):
         raise ArgumentError("threshold", expected="a number >= 0 (not NaN)", got=threshold)
     return float(values) if values.ndim == 0 else tuple(float(value) for value in values)

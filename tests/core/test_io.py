@@ -116,7 +116,7 @@ def test_something_appended(file):
     refuses(file, file.read_bytes() + b"\0")
 
 
-@pytest.mark.parametrize("bit", [0, 3, 5, 6])
+@pytest.mark.parametrize("bit", [0, 5])
 def test_a_flipped_bit_anywhere(file, bit):
     """Header and tensors alike: whatever is damaged, the file is refused, and with the one error."""
     data = bytearray(file.read_bytes())
