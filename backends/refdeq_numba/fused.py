@@ -27,7 +27,7 @@ RESTING = 1 << 62
 @inlined
 def _load_block(settings, bias, inputs, results, work, first, rows):
     """State and memory of the samples of a block, from a reset or from before (D-5, D-9)."""
-    n, is_reset = settings.n, inputs.count.shape[0] == 0
+    n, is_reset = settings.n, inputs.evaluations.shape[0] == 0
     for i in range(rows):
         b = first + i
         rows_of.copy_row(n, inputs.z, b, work.z, i)
@@ -39,7 +39,7 @@ def _load_block(settings, bias, inputs, results, work, first, rows):
         if settings.is_gated and not is_reset:
             rows_of.copy_row(n, inputs.r, b, work.r, i)
             rows_of.copy_row(n, inputs.a, b, work.a, i)
-        results.count[b] = 0 if is_reset else inputs.count[b]
+        results.evaluations[b] = 0 if is_reset else inputs.evaluations[b]
         results.n_eval[b] = results.sent[b] = results.nonzero[b] = results.macs[b] = 0
         work.is_live[i], work.idle[i] = True, 0
 
@@ -50,7 +50,7 @@ def _gate_row(settings, inputs, results, work, i, b):
 
     Differences of columns that are not sent stay in ``work.d`` and are never read (D-7): D-3 needs no zeros.
     """
-    n, evaluation = settings.n, results.count[b]
+    n, evaluation = settings.n, results.evaluations[b]
     u, r, d, mask = work.u, work.r, work.d, work.mask
     if inputs.entry.shape[0] > 0:
         rows_of.add_rows(n, work.z, i, inputs.entry, b, u)
@@ -194,7 +194,7 @@ def _finish_block(settings, bias, inputs, results, tracks, work, k, first, rows)
         is_stalled = rows_of.is_stagnated(s.window, s.ratio, work.recent, work.older, i, distance, k + 1)
         before = work.first_residual[i]
         status = rows_of.decide(s.rtol, s.atol, s.eps, s.divergence, s.max_eval, distance, scale, before, is_stalled, k + 1)
-        results.count[b] += 1
+        results.evaluations[b] += 1
         if is_tracked:
             _track(n, s.is_gated, tracks, z, f, r, a, mask, distance, scale, i, b, k)
         if status != 0:

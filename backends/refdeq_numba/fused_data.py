@@ -33,8 +33,8 @@ class Weights(NamedTuple):
     """A linear node, packed once per bind.
 
     ``panel`` is the (K, N) weight cut into tiles of outputs, tile after tile, each with its columns of the original weight
-    contiguous, padded with zeros to whole vectors. Tile t begins at ``start[t]``, holds ``vectors[t]`` vectors of `lanes` outputs
-    and its first output is ``output[t]``. ``bias`` is (1, n), or (0, n) when there is none.
+    contiguous, padded with zeros to whole vectors. Tile t begins at ``start[t]``, holds ``vectors[t]`` vectors of `lanes`
+    outputs and its first output is ``output[t]``. ``bias`` is (1, n), or (0, n) when there is none.
     """
 
     panel: np.ndarray
@@ -82,7 +82,7 @@ class Settings(NamedTuple):
 class Inputs(NamedTuple):
     """Arrays a solve reads: (B, n) each; entry, phase and filter are (1, n) when a parameter and (0, n) when absent.
 
-    ``r``, ``a`` and ``count`` are the memory to go on from, of length 0 after a reset (D-9).
+    ``r``, ``a`` and ``evaluations`` are the memory to go on from, of length 0 after a reset (D-9).
     """
 
     z: np.ndarray
@@ -91,7 +91,7 @@ class Inputs(NamedTuple):
     filter: np.ndarray
     r: np.ndarray
     a: np.ndarray
-    count: np.ndarray
+    evaluations: np.ndarray
 
 
 class Results(NamedTuple):
@@ -105,7 +105,7 @@ class Results(NamedTuple):
     n_eval: np.ndarray
     residual: np.ndarray
     scale: np.ndarray
-    count: np.ndarray
+    evaluations: np.ndarray
     sent: np.ndarray
     nonzero: np.ndarray
     macs: np.ndarray
@@ -128,9 +128,10 @@ class Tracks(NamedTuple):
 class Work(NamedTuple):
     """Workspace of one thread for one block of R samples; rows are padded to L elements, whole cache lines and tiles.
 
-    ``z, f, u, r, d, a, sums`` are (R, L); ``columns`` (R, L) and ``ends`` (R, blocks + 1) are the lists of sent columns and where
-    each block of columns ends in them. Per sample: whether it is live, whether its sum begins anew, whether its f must be computed
-    again, how many evaluations in a row sent nothing, and what the stop rule remembers. ``full`` and ``listed`` are lists of rows.
+    ``z, f, u, r, d, a, sums`` are (R, L); ``columns`` (R, L) and ``ends`` (R, blocks + 1) are the lists of sent columns and
+    where each block of columns ends in them. Per sample: whether it is live, whether its sum begins anew, whether its f must be
+    computed again, how many evaluations in a row sent nothing, and what the stop rule remembers. ``full`` and ``listed`` are
+    lists of rows.
     """
 
     z: np.ndarray

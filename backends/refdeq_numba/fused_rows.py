@@ -1,7 +1,7 @@
 """What the fused solve does to one sample: gate, list, finish, residual, decision. Plain loops over contiguous rows.
 
 Each function handles one row of the arrays it is given. The loops are kept so simple (few arrays, no branch inside) that they
-become vector code; all arithmetic is one rounding per step, in the order of the clauses (E-1), never ``fastmath``. Functions get
+become vector code; all arithmetic is one rounding per step, in the order of the clauses (E-1), never ``fastmath``. They get
 single arrays, not the records of :mod:`refdeq_numba.fused_data`: passing those on would multiply the time to compile.
 """
 

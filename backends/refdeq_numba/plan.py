@@ -56,9 +56,9 @@ def make_plan(request: PlanRequest) -> FusedPlan | Refusal:
     except UnmatchedError as reason:
         return Refusal(f"the graph is not a fully connected cell: {reason}")
     for gate in request.gates.values():
-        reason = _refused_gate(gate)
-        if reason is not None:
-            return Refusal(reason)
+        refused = _refused_gate(gate)
+        if refused is not None:
+            return Refusal(refused)
     return FusedPlan(f"fc {pattern.activation.lower()}", request, pattern)
 
 
@@ -93,7 +93,8 @@ class FusedPlan:
         weight = parameters[pattern.weight]
         bias = None if pattern.bias is None else parameters[pattern.bias]
         weights = pack(weight.T if pattern.is_transposed else weight, bias)
-        constants = {name: np.array(parameters[name]).reshape(1, -1) for name in pattern.operands if name in parameters}
+        named = [name for name in pattern.operands if name is not None and name in parameters]
+        constants = {name: np.array(parameters[name]).reshape(1, -1) for name in named}
         return FusedExecutor(self, weights, constants, threads)
 
 
@@ -125,7 +126,7 @@ class FusedExecutor:
         pattern, is_gated = self._plan.pattern, bool(self._plan.request.gates)
         settings = self._settings(stop)
         inputs = self._inputs(z0[pattern.state], hoisted, memory)
-        results = _results(*inputs.z.shape, self._dtype, is_gated)
+        results = _results(len(inputs.z), pattern.n, self._dtype, is_gated)
         tracks = _tracks(trace, pattern, self._dtype, is_gated)
         self._solve(settings, inputs, results, tracks)
         gate = {pattern.watched} if is_gated else set()
@@ -139,7 +140,7 @@ class FusedExecutor:
             r=dict.fromkeys(gate, results.r),
             mask=dict.fromkeys(gate, results.mask),
             a=dict.fromkeys(node, results.a),
-            count=results.count,
+            count=results.evaluations,
             sent=dict.fromkeys(gate, results.sent),
             nonzero=dict.fromkeys(gate, results.nonzero),
             macs=dict.fromkeys(node, results.macs),
@@ -209,13 +210,13 @@ class FusedExecutor:
         pattern = self._plan.pattern
         absent = np.zeros((0, pattern.n), dtype=self._dtype)
         values = {**hoisted, **self._constants}
-        operands = [absent if name is None else _own(values[name]) for name in pattern.operands]
+        entry, phase, multiplier = (absent if name is None else _own(values[name]) for name in pattern.operands)
         if memory is None or not self._plan.request.gates:
             r, a = absent, absent
         else:
             r, a = _own(memory.r[pattern.watched]), _own(memory.a[pattern.linear])
         counts = np.zeros(0, dtype=np.int64) if memory is None else _own(memory.count)
-        return Inputs(_own(z), *operands, r, a, counts)
+        return Inputs(_own(z), entry, phase, multiplier, r, a, counts)
 
 
 def _own(array: np.ndarray) -> np.ndarray:
@@ -236,7 +237,7 @@ def _results(batch: int, n: int, dtype: np.dtype, is_gated: bool) -> Results:
         n_eval=n_eval,
         residual=np.full(batch, np.nan),
         scale=np.full(batch, np.nan),
-        count=counted,
+        evaluations=counted,
         sent=sent,
         nonzero=nonzero,
         macs=macs,

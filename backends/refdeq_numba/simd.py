@@ -1,9 +1,9 @@
 """Explicit SIMD accumulate kernels, written as LLVM vector code inside Numba (N-6, N-7, D-7).
 
 Why not plain loops: the compiler keeps the accumulator of ``a += W[j] * d[j]`` in memory from one column to the next. Here the
-accumulators of a *tile* of outputs stay in registers over a whole list of columns. Each output still sees one multiplication and
-one addition per column, in the order of the list, so the strict kernels have the bits of the plain loops (N-6); the fused ones
-use a multiply-add with a single rounding and belong to fast order only (N-7).
+accumulators of a *tile* of outputs stay in registers over a whole list of columns. Each output still sees one multiplication
+and one addition per column, in the order of the list, so the strict kernels have the bits of the plain loops (N-6); the fused
+ones use a multiply-add with a single rounding and belong to fast order only (N-7).
 
 Two kernels, each for tiles of 8 or 2 vectors:
 
