@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,19 @@ class Cost:
     def saved(self) -> float:
         """Share of the dense multiply-accumulates that was not needed; 0 without a linear node."""
         return 1.0 - self.macs / self.macs_dense if self.macs_dense else 0.0
+
+    def plus_dense_evaluation(self, cell: Cell) -> Cost:
+        """Cost with one more dense evaluation of every sample (polish, S-4); the official figure, which has none, stays."""
+        once = np.ones(len(self.macs_per_sample), dtype=np.int64)
+        more = measure_cost(cell, once, {}, {}, {}, {})
+        return replace(
+            self,
+            macs=self.macs + more.macs,
+            macs_dense=self.macs_dense + more.macs_dense,
+            macs_per_sample=self.macs_per_sample + more.macs_per_sample,
+            by_node={name: macs + more.by_node[name] for name, macs in self.by_node.items()},
+            overhead=self.overhead + more.overhead,
+        )
 
 
 def _node_cost(cell: Cell, node: Node) -> OpCount:

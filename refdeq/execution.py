@@ -158,7 +158,8 @@ def finish(solution: Solution, cell: Cell, kernels: Kernels, polish: bool, verif
     if polish:
         f = dense.evaluate({name: kernels.upload(v) for name, v in solution.states.items()}, everyone)
         states = {name: kernels.download(value) for name, value in f.items()}
-        solution = replace(solution, states=states, n_eval=solution.n_eval + 1, polished=True)
+        cost = None if solution.cost is None else solution.cost.plus_dense_evaluation(cell)
+        solution = replace(solution, states=states, n_eval=solution.n_eval + 1, cost=cost, polished=True)
     if not verify:
         return solution
     z = {name: kernels.upload(value) for name, value in solution.states.items()}

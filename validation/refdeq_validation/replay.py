@@ -8,68 +8,21 @@ whole run then is a valid execution, whichever way its rounding made borderline 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from refdeq.types import DeltaRule, GateOverride, StopRule, Trace
+from refdeq.types import GateOverride
 from refdeq_validation import arithmetic, bounds, stops
 from refdeq_validation.comparing import Comparer
 from refdeq_validation.nodes import LinearNode, classify, linear_node
+from refdeq_validation.run import Run
 from refdeq_validation.verdicts import Findings
 
-__all__ = ["Run", "replay"]
+__all__ = ["replay"]
 
 Array = np.ndarray
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass
-class Run:
-    """Everything the judge needs to know about one traced solve, as plain data.
-
-    Attributes
-    ----------
-    graph : dict
-        ``Graph.to_dict()``.
-    parameters, x, z0 : dict of name to ndarray
-    rule : DeltaRule or None
-    stop : StopRule
-    alpha : float
-        Krasnoselskii-Mann step; 1 is Picard.
-    order : {"strict", "fast"}
-        What the backend declared for this run.
-    memory : dict or None
-        ``r``, ``a``, ``count`` before the solve; None after a reset.
-    trace : Trace
-    z, status, n_eval, residual, scale : what the solve returned
-    after : dict
-        ``r``, ``mask``, ``a``, ``count`` after the solve; empty without a rule.
-    sent : dict of watched value to int, macs : dict of linear node to int
-        Totals the solve reported.
-    returned : {"last", "lowest"}
-    """
-
-    graph: dict[str, Any]
-    parameters: Arrays
-    x: Arrays
-    z0: Arrays
-    rule: DeltaRule | None
-    stop: StopRule
-    alpha: float
-    order: str
-    memory: dict[str, Any] | None
-    trace: Trace
-    z: Arrays
-    status: Array
-    n_eval: Array
-    residual: Array
-    scale: Array
-    after: dict[str, Any] = field(default_factory=dict)
-    sent: dict[str, int] = field(default_factory=dict)
-    macs: dict[str, int] = field(default_factory=dict)
-    returned: str = "last"
 
 
 def replay(run: Run) -> Findings:

@@ -14,7 +14,8 @@ from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, StopRule
 from refdeq_validation.cases import Case
 from refdeq_validation.comparing import Comparer
-from refdeq_validation.replay import Run, replay
+from refdeq_validation.replay import replay
+from refdeq_validation.run import Run
 from refdeq_validation.verdicts import Findings
 
 __all__ = ["judge_case", "judge_solve", "run_data"]
