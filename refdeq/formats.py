@@ -8,7 +8,7 @@ __all__ = ["round_to_format"]
 
 
 def round_to_format(values: np.ndarray, name: str) -> np.ndarray:
-    """Round to a narrow format and widen again; NaN stays NaN, overflow becomes infinite, subnormals are kept.
+    """Round to a narrow format and widen again (D-4, N-5); NaN stays NaN, overflow becomes infinite, subnormals are kept.
 
     Parameters
     ----------

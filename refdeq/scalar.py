@@ -63,10 +63,11 @@ def gated(delta: float, sent: bool) -> float:
 
 
 def remember(u: float, r: float, sent: bool, memory: str, sent_value: float = 0.0) -> float:
-    """Next reference (D-4).
+    """Next reference (D-4, N-4).
 
     ``always`` takes the bits of `u`; ``sent`` takes them only where sent; ``feedback`` adds `sent_value`, the difference as
-    rounded to the declared narrow format, so that what rounding dropped stays in the next difference.
+    rounded to the declared narrow format, so that what rounding dropped stays in the next difference. Bits are taken, not
+    values: a reference of +0 becomes -0 under ``always``, and stays +0 under ``sent``, where -0 is no difference (N-4).
 
     >>> remember(2.0, 1.0, False, "always"), remember(2.0, 1.0, False, "sent"), remember(2.0, 1.0, True, "feedback", 0.75)
     (2.0, 1.0, 1.75)
