@@ -2,121 +2,30 @@
 
 A unit step (level L1) is a solve of one evaluation from given memory; a sequence (level L2) is a solve of several. Both are
 judged by replay. Families: ``tie`` (differences exactly at the threshold and one ulp beside it), ``special`` (NaN, infinities,
-signed zeros, subnormals), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape`` (odd sizes, batch 1 and many), ``sequence``
-(freezing, statuses, damping, norms), ``warm``, ``rule`` (every other choice of a rule), ``graph`` (convolutions and every
-operator; op level only).
+signed zeros, subnormals; see :mod:`refdeq_validation.special_values`), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape`` (odd
+sizes, batch 1 and many), ``sequence`` (freezing, statuses, damping, norms), ``warm``, ``rule`` (every other choice of a rule),
+``graph`` (cells with an entry, a phase and a filter; convolutions and every operator, op level only).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from refdeq.delta import DeltaMemory
-from refdeq.graph import Cell, GraphBuilder
-from refdeq.solution import Solution
+from refdeq.graph import Cell
+from refdeq.models import fourier, siren
 from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, GateOverride, StopRule
-from refdeq_validation.graphs import convolution_cell, every_operator_cell
+from refdeq_validation.designed import PRESET_NAMES, Case, rules, unit_step
+from refdeq_validation.graphs import convolution_cell, every_operator_cell, linear_cell, skewed_cell
+from refdeq_validation.special_values import specials
 
 __all__ = ["PRESET_NAMES", "Case", "designed_cases"]
 
-PRESET_NAMES = ("paper", "deltadeq-code", "delta-network", "refdeq")
 DTYPES = ("float32", "float64")
-ONE = StopRule(max_eval=1)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One designed solve.
-
-    Attributes
-    ----------
-    name, family : str
-    cell : Cell
-    x, z0 : arrays or dict of arrays
-    rule : DeltaRule or None
-    stop : StopRule
-    solver : Picard or KrasnoselskiiMann
-    memory : dict of value or node name to array, optional
-        References and accumulators to start from; the sample has then made one evaluation already.
-    then : ndarray, optional
-        Injection of a second solve that reuses state and memory of the first (D-9).
-    """
-
-    name: str
-    family: str
-    cell: Cell
-    x: Any
-    z0: Any
-    rule: DeltaRule | None
-    stop: StopRule
-    solver: Picard | KrasnoselskiiMann = field(default_factory=Picard)
-    memory: dict[str, np.ndarray] | None = None
-    then: np.ndarray | None = None
-
-    def warm(self) -> Solution | None:
-        """A solution that carries the case's memory, to start from."""
-        if self.memory is None or self.rule is None:
-            return None
-        batch = len(self.z0)
-        values = {node.inputs[0] for node in self.cell.graph.linear_nodes}
-        memory = DeltaMemory(
-            r={value: self.memory[value] for value in values},
-            mask={value: np.zeros(self.memory[value].shape, dtype=bool) for value in values},
-            a={node.name: self.memory[node.name] for node in self.cell.graph.linear_nodes},
-            count=np.ones(batch, dtype=np.int64),
-            digest=self.cell.digest,
-            rule=self.rule,
-        )
-        nothing = np.zeros(batch)
-        return Solution(
-            states={"z": self.z0},
-            status=np.ones(batch, dtype=np.int64),
-            n_eval=np.ones(batch, dtype=np.int64),
-            residual=nothing,
-            scale=nothing,
-            stop=self.stop,
-            cost=None,
-            memory=memory,
-            trace=None,
-            executor="designed",
-            backend="",
-            order="",
-        )
-
-
-def linear_cell(n: int, dtype: str, *, bias: bool = False, activation: str | None = None, scale: float = 0.9) -> Cell:
-    """Cell ``z <- phi(W z + b + x)`` with an asymmetric W of spectral norm `scale` and full mantissas."""
-    rng = np.random.default_rng(1000 + n)
-    w = rng.standard_normal((n, n))
-    w = (w * (scale / np.linalg.norm(w, 2))).astype(dtype)
-    builder = GraphBuilder(dtype)
-    z, x = builder.state("z", (n,)), builder.injection("x", (n,))
-    inputs = [z, builder.parameter("W", w)]
-    if bias:
-        inputs.append(builder.parameter("b", rng.standard_normal(n).astype(dtype)))
-    linear = builder.node("Gemm", *inputs, transB=1, name="linear")
-    total = builder.node("Add", linear, x, name="total")
-    builder.output(z, total if activation is None else builder.node(activation, total, name="f"))
-    return builder.build()
-
-
-def unit_step(name: str, family: str, rule: DeltaRule, u: np.ndarray, r: np.ndarray, cell: Cell | None = None) -> Case:
-    """One evaluation at state `u` with reference `r` and a full-mantissa accumulator."""
-    batch, n = u.shape
-    rng = np.random.default_rng(7)
-    cell = cell or linear_cell(n, str(u.dtype), bias=rule.bias == "folded")
-    a, x = (rng.standard_normal((batch, n)).astype(u.dtype) for _ in range(2))
-    return Case(name, family, cell, x, u, rule, ONE, memory={"z": r, "linear": a})
-
-
-def _rules(threshold: float) -> Iterator[tuple[str, DeltaRule]]:
-    for preset in PRESET_NAMES:
-        yield preset, DeltaRule.preset(preset, threshold=threshold)
 
 
 def _ties(dtype: str) -> Iterator[Case]:
@@ -129,38 +38,8 @@ def _ties(dtype: str) -> Iterator[Case]:
         for title, reference in (("zero", real(0)), ("one", real(1))):
             r = np.full((3, len(deltas)), reference, dtype=dtype)
             u = r + np.stack([deltas, -deltas, np.roll(deltas, 3)])
-            for preset, rule in _rules(threshold):
+            for preset, rule in rules(threshold):
                 yield unit_step(f"tie-{threshold:g}-{title}-{preset}-{dtype}", "tie", rule, u, r)
-
-
-def _specials(dtype: str) -> Iterator[Case]:
-    """One special value per sample, so that none hides another."""
-    tiny, big = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max
-    values = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, np.finfo(dtype).tiny, 1.0]
-    pairs = [(u, r) for u in values for r in (0.0, -0.0, 1.0, np.inf, tiny)]
-    u = np.full((len(pairs), 5), 0.5, dtype=dtype)
-    r = np.full((len(pairs), 5), 0.5, dtype=dtype)
-    u[:, 2], r[:, 2] = np.array(pairs, dtype=dtype).T
-    for threshold in (0.0, 0.25, float(tiny), np.inf):
-        for preset, rule in _rules(threshold):
-            yield unit_step(f"special-{threshold:g}-{preset}-{dtype}", "special", rule, u, r)
-    huge = np.full((1, 5), big, dtype=dtype)
-    for preset, rule in _rules(1.0):
-        yield unit_step(f"special-overflow-{preset}-{dtype}", "special", rule, huge, -huge)
-        yield _poisoned_columns(preset, rule, dtype)
-
-
-def _poisoned_columns(preset: str, rule: DeltaRule, dtype: str) -> Case:
-    """Columns that are never sent hold NaN and Inf (D-7)."""
-    n = 6
-    cell = linear_cell(n, dtype, bias=rule.bias == "folded")
-    w = np.array(cell.parameters["W"])
-    w[:, 1], w[:, 4] = np.nan, np.inf
-    cell = Cell(cell.graph, {**cell.parameters, "W": w})
-    r = np.random.default_rng(3).standard_normal((4, n)).astype(dtype)
-    u = r.copy()
-    u[:, [0, 2, 5]] += np.dtype(dtype).type(3.0)
-    return unit_step(f"special-inactive-columns-{preset}-{dtype}", "special", rule, u, r, cell)
 
 
 def _terms(dtype: str) -> Iterator[Case]:
@@ -173,7 +52,7 @@ def _terms(dtype: str) -> Iterator[Case]:
         for row, pattern in enumerate(patterns):
             picked = [j for j in pattern if j >= 0]
             u[row, picked] = rng.standard_normal(len(picked)).astype(dtype) * 3 + 5
-        for preset, rule in _rules(0.0625):
+        for preset, rule in rules(0.0625):
             yield unit_step(f"terms-{n}-{preset}-{dtype}", "terms", rule, u, r)
 
 
@@ -183,7 +62,7 @@ def _shapes(dtype: str) -> Iterator[Case]:
     for n, batch in ((1, 1), (2, 3), (7, 130), (16, 1), (31, 5), (64, 2)):
         cell = linear_cell(n, dtype, activation="Tanh", bias=n % 2 == 1)
         x = (rng.standard_normal((batch, n)) * rng.choice([0.01, 1.0, 4.0], (batch, 1))).astype(dtype)
-        for preset, rule in _rules(0.01):
+        for preset, rule in rules(0.01):
             stop = StopRule(rtol=1e-3, max_eval=9)
             yield Case(f"shape-{n}x{batch}-{preset}-{dtype}", "shape", cell, x, np.zeros((batch, n), dtype), rule, stop)
 
@@ -199,11 +78,14 @@ def _sequences(dtype: str) -> Iterator[Case]:
     tanh, plain, wild = (linear_cell(n, dtype, activation=phi, scale=s) for phi, s in (("Tanh", 0.9), (None, 0.8), (None, 1.6)))
     sines = linear_cell(n, dtype, activation="Sin", bias=True)
     damped = KrasnoselskiiMann(alpha=0.7)
-    for preset, rule in _rules(0.02):
+    for preset, rule in rules(0.02):
         stops: dict[str, tuple[Cell, np.ndarray, StopRule, Picard | KrasnoselskiiMann]] = {
             "atol": (tanh, x, StopRule(atol=1e-2, max_eval=12), Picard()),
             "linf": (tanh, x, StopRule(atol=1e-2, norm="linf", max_eval=12), Picard()),
-            "either": (tanh, x, StopRule(atol=1e-4, rtol=1e-2, max_eval=12), damped),
+            "linf-nonfinite": (tanh, bad, StopRule(atol=1e-2, norm="linf", max_eval=8), Picard()),
+            # fl(1 - 0.9) and 1 - fl(0.9) differ in float32
+            "either": (tanh, x, StopRule(atol=1e-4, rtol=1e-2, max_eval=12), KrasnoselskiiMann(alpha=0.9)),
+            "resting": (tanh, x, StopRule(max_eval=16), Picard()),
             "damped": (plain, x, StopRule(rtol=1e-3, max_eval=14), damped),
             "sine": (sines, x, StopRule(rtol=1e-3, max_eval=10), damped),
             "nonfinite": (tanh, bad, StopRule(rtol=1e-3, max_eval=8), Picard()),
@@ -215,6 +97,10 @@ def _sequences(dtype: str) -> Iterator[Case]:
         for title, (cell, injection, stop, solver) in stops.items():
             name = f"sequence-{title}-{preset}-{dtype}"
             yield Case(name, "sequence", cell, injection, z0, rule, stop, solver)
+        for title in ("nonfinite", "diverged", "odd-eps"):
+            cell, injection, stop, solver = stops[title]
+            name = f"sequence-lowest-{title}-{preset}-{dtype}"
+            yield Case(name, "sequence", cell, injection, z0, rule, stop, solver, returned="lowest")
     yield Case(f"sequence-dense-{dtype}", "sequence", tanh, x, z0, None, StopRule(rtol=1e-3, max_eval=12), damped)
 
 
@@ -224,7 +110,7 @@ def _warm(dtype: str) -> Iterator[Case]:
     n, batch = 10, 4
     cell = linear_cell(n, dtype, activation="Tanh", bias=True)
     x = rng.standard_normal((batch, n)).astype(dtype)
-    for preset, rule in _rules(0.05):
+    for preset, rule in rules(0.05):
         stop = StopRule(rtol=1e-3, max_eval=6)
         moved = (x + 0.03 * rng.standard_normal(x.shape)).astype(dtype)
         yield Case(f"warm-{preset}-{dtype}", "warm", cell, x, np.zeros_like(x), rule, stop, then=moved)
@@ -276,17 +162,41 @@ def _graphs(dtype: str) -> Iterator[Case]:
             for title, grain in grains.items():
                 rule = DeltaRule.preset(preset, threshold=0.05, **grain)
                 yield Case(f"graph-conv{rank}d-{title}-{preset}-{dtype}", "graph", cell, x, z0, rule, stop)
+    cell = skewed_cell(dtype)
+    x, z0 = (rng.standard_normal((2, *cell.graph.injections["x"])).astype(dtype) for _ in range(2))
+    for preset, rule in rules(0.1):
+        yield Case(f"graph-skewed-{preset}-{dtype}", "graph", cell, x, z0, rule, replace(stop, max_eval=3))
+    for title, cell in _network_cells(dtype).items():
+        x = rng.uniform(-1.0, 1.0, (9, 2)).astype(dtype)
+        for preset, rule in rules(0.05):
+            z0 = np.zeros((9, *cell.graph.states["z"]), dtype)
+            yield Case(f"graph-{title}-{preset}-{dtype}", "graph", cell, x, z0, rule, StopRule(rtol=1e-2, max_eval=8))
     cell = every_operator_cell(dtype)
     x = rng.standard_normal((4, *cell.graph.injections["x"])).astype(dtype)
     both = {name: np.zeros((4, *shape), dtype) for name, shape in cell.graph.states.items()}
-    for preset, rule in _rules(0.02):
+    for preset, rule in rules(0.02):
         # A folded bias needs alpha = beta = 1 (D-6), which this graph's Gemm has not.
         rule = replace(rule, dense=("gemm",)) if rule.bias == "folded" else rule
         yield Case(f"graph-operators-{preset}-{dtype}", "graph", cell, x, both, rule, stop)
 
 
+def _network_cells(dtype: str) -> dict[str, Cell]:
+    """Small cells of the implicit networks: an entry added to the state, and a phase or a filter behind the linear node."""
+    rng, n = np.random.default_rng(37), 11
+
+    def draw(*shape: int) -> np.ndarray:
+        weights: np.ndarray = (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(dtype)
+        return weights
+
+    weight = (0.3 * rng.standard_normal((n, n)) / np.sqrt(n)).astype(dtype)
+    return {
+        "siren": siren(weight, draw(n, 2), draw(n), draw(n, 2), draw(n)),
+        "fourier": fourier(weight, draw(n), draw(n, 2), draw(n), draw(n, 2), draw(n)),
+    }
+
+
 def designed_cases(dtypes: tuple[str, ...] = DTYPES) -> Iterator[Case]:
     """Yield every designed case, cheapest and most telling families first."""
-    for make in (_ties, _terms, _specials, _sequences, _warm, _other_rules, _shapes, _graphs):
+    for make in (_ties, _terms, specials, _sequences, _warm, _other_rules, _shapes, _graphs):
         for dtype in dtypes:
             yield from make(dtype)

@@ -1,4 +1,4 @@
-"""Cells of the designed cases that need more than one linear node: convolutions, and a graph of every operator."""
+"""Cells of the designed cases: one linear node, convolutions, and a graph of every operator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,32 @@ import numpy as np
 
 from refdeq.graph import Cell, GraphBuilder
 
-__all__ = ["convolution_cell", "every_operator_cell"]
+__all__ = ["activation_cell", "convolution_cell", "every_operator_cell", "linear_cell", "skewed_cell"]
+
+
+def linear_cell(n: int, dtype: str, *, bias: bool = False, activation: str | None = None, scale: float = 0.9) -> Cell:
+    """Cell ``z <- phi(W z + b + x)`` with an asymmetric W of spectral norm `scale` and full mantissas."""
+    rng = np.random.default_rng(1000 + n)
+    w = rng.standard_normal((n, n))
+    w = (w * (scale / np.linalg.norm(w, 2))).astype(dtype)
+    builder = GraphBuilder(dtype)
+    z, x = builder.state("z", (n,)), builder.injection("x", (n,))
+    inputs = [z, builder.parameter("W", w)]
+    if bias:
+        inputs.append(builder.parameter("b", rng.standard_normal(n).astype(dtype)))
+    linear = builder.node("Gemm", *inputs, transB=1, name="linear")
+    total = builder.node("Add", linear, x, name="total")
+    builder.output(z, total if activation is None else builder.node(activation, total, name="f"))
+    return builder.build()
+
+
+def activation_cell(activation: str, dtype: str) -> Cell:
+    """Return the scalar cell ``z <- phi(z / 2 + x)``."""
+    builder = GraphBuilder(dtype)
+    z, x = builder.state("z", (1,)), builder.injection("x", (1,))
+    linear = builder.node("Gemm", z, builder.parameter("W", np.array([[0.5]], dtype)), name="linear")
+    builder.output(z, builder.node(activation, builder.node("Add", linear, x, name="total"), name="f"))
+    return builder.build()
 
 
 def convolution_cell(rank: int, dtype: str) -> Cell:
@@ -47,6 +72,19 @@ def convolution_cell(rank: int, dtype: str) -> Cell:
     mean = builder.node("ReduceMean", strided, axes=tuple(range(2, 2 + rank)), name="mean")
     total = builder.node("Add", builder.node("Add", inner, mean, name="mixed"), x, name="total")
     builder.output(z, builder.node("Mul", total, builder.parameter("half", np.array([0.5], dtype)), name="f"))
+    return builder.build()
+
+
+def skewed_cell(dtype: str) -> Cell:
+    """Return a cell with one convolution whose every number differs between the two axes and between the two ends of one."""
+    rng = np.random.default_rng(31)
+    builder = GraphBuilder(dtype)
+    z, x = builder.state("z", (2, 5, 8)), builder.injection("x", (2, 5, 8))
+    weight = builder.parameter("W", (rng.standard_normal((2, 2, 3, 2)) * 0.3).astype(dtype))
+    geometry = {"strides": (1, 3), "pads": (2, 1, 0, 3), "dilations": (1, 2)}
+    conv = builder.node("Conv", z, weight, builder.parameter("b", np.array([0.1, -0.2], dtype)), **geometry, name="conv")
+    mean = builder.node("ReduceMean", conv, axes=(2, 3), name="mean")
+    builder.output(z, builder.node("Tanh", builder.node("Add", mean, x, name="total"), name="f"))
     return builder.build()
 
 

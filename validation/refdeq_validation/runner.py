@@ -29,6 +29,7 @@ def run_data(
     solver: Any,
     order: str,
     warm: Solution | None,
+    returned: str = "last",
 ) -> Run:
     """Turn a traced solution into the plain data the judge reads."""
     memory = None
@@ -57,6 +58,7 @@ def run_data(
         after=after,
         sent=cost.by_gate,
         macs=cost.by_node,
+        returned=returned,
     )
 
 
@@ -74,6 +76,7 @@ def judge_solve(
     z0: np.ndarray | dict[str, np.ndarray] | None = None,
     warm: Solution | None = None,
     judged_as: str | None = None,
+    returned: str = "last",
 ) -> tuple[Solution, Findings]:
     """Solve with a trace and judge every transition.
 
@@ -81,6 +84,8 @@ def judge_solve(
     ----------
     judged_as : {"strict", "fast"}, optional
         The declaration to judge by; `order` by default.
+    returned : {"last", "lowest"}
+        S-4.
 
     Returns
     -------
@@ -101,11 +106,12 @@ def judge_solve(
         warm=warm,
         reuse="state" if warm is None or rule is None else "state+memory",
         trace=True,
+        returned=returned,
     )
     if len(solution.status) == 0:
         return solution, Findings()
     start = _start(cell, solution, z0, warm)
-    run = run_data(cell, solution, start, rule, solver, judged_as or order, warm if rule is not None else None)
+    run = run_data(cell, solution, start, rule, solver, judged_as or order, warm if rule is not None else None, returned)
     return solution, replay(run)
 
 
@@ -127,6 +133,7 @@ def judge_case(case: Case, backend: Backend, order: str, executor: str, judged_a
     """
     path: dict[str, Any] = {"backend": backend, "order": order, "executor": executor}
     common: dict[str, Any] = {"rule": case.rule, "solver": case.solver, "stop": case.stop, "judged_as": judged_as, **path}
+    common["returned"] = case.returned
     warm = case.warm()
     traced, findings = judge_solve(case.cell, case.x, z0=case.z0, warm=warm, **common)
     plain = solve(
@@ -138,6 +145,7 @@ def judge_case(case: Case, backend: Backend, order: str, executor: str, judged_a
         delta=case.rule,
         warm=warm,
         reuse="state" if warm is None else "state+memory",
+        returned=case.returned,
         **path,
     )
     _compare_solutions(Comparer(findings), traced, plain)
