@@ -219,6 +219,11 @@ def test_feedback_keeps_what_rounding_dropped():
     assert list(r) == [1.0, 0.0]  # the difference that is left is 2**-8
 
 
+def test_feedback_leaves_references_of_what_is_not_sent(same_bits):
+    rule = rd.DeltaRule(threshold=0.25, memory="feedback", feedback_format="float16")
+    same_bits(run_gate(rule, [0.0, np.inf, np.nan], [-0.0, -np.inf, 1.0])[0], np.array([-0.0, np.nan, np.nan]))
+
+
 def test_per_channel_thresholds():
     rule = rd.DeltaRule(threshold=(0.1, 1.0, np.inf))
     assert list(run_gate(rule, [0.5, 0.5, 0.5], [0.0] * 3)[1]) == [True, False, False]
