@@ -68,7 +68,7 @@ def _console(stderr: bool) -> Any:
     from rich.console import Console
 
     console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 116))
+    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 124))
 
 
 def _check_options(samples: int | None, threads: int, report: Path) -> None:
