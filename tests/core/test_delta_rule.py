@@ -42,13 +42,13 @@ def narrow(value, name):
     return np.float32(struct.unpack("f", struct.pack("I", bits))[0])
 
 
-def simulate(cell, x, rule, evaluations):
-    """One sample of Picard from z = 0 under a rule, number by number; yields (z, r, mask, a, f) of every evaluation."""
+def simulate(cell, x, z0, rule, evaluations):
+    """One sample of Picard under a rule, number by number; yields (z, r, mask, a, f) of every evaluation."""
     weight, number, n = cell.parameters["A"], x.dtype.type, len(x)
     bias = cell.parameters.get("b")
     zero, tau = number(0), number(rule.threshold)
     folded = rule.bias == "folded" and bias is not None
-    z, r = [zero] * n, [zero] * n
+    z, r = list(z0), [zero] * n
     a = [zero + bias[i] if folded else zero for i in range(n)]
 
     def product(values, sent, start):
@@ -96,10 +96,11 @@ RULES = [
 
 
 def check_against_simulation(cell, rule, x, same_bits):
-    sol = rd.solve(cell, x, delta=rule, stop=rd.StopRule(max_eval=BUDGET), trace=True)
+    z0 = (0.1 * x[:, ::-1]).astype(x.dtype)  # near the threshold, so that a start from zero sends some and not all
+    sol = rd.solve(cell, x, z0=z0, delta=rule, stop=rd.StopRule(max_eval=BUDGET), trace=True)
     trace = sol.trace
     for b in range(len(x)):
-        for k, (z, r, mask, a, f) in enumerate(simulate(cell, x[b], rule, BUDGET)):
+        for k, (z, r, mask, a, f) in enumerate(simulate(cell, x[b], z0[b], rule, BUDGET)):
             same_bits(trace.z["z"][k, b], z)
             np.testing.assert_array_equal(trace.mask["z"][k, b], mask)
             same_bits(trace.r["z"][k, b], r)
@@ -148,7 +149,7 @@ def test_without_a_bias_folded_is_separate(rng, same_bits):
 def test_special_injections_follow_the_simulation(values):
     with np.errstate(all="ignore"):
         cell, rule = gated_cell(3, "float64"), rd.DeltaRule(threshold=0.1)
-        steps = list(simulate(cell, np.array(values), rule, 3))
+        steps = list(simulate(cell, np.array(values), np.zeros(3), rule, 3))
         trace = rd.solve(cell, np.array([values]), delta=rule, stop=rd.StopRule(max_eval=3), trace=True).trace
     for k in range(len(trace)):
         np.testing.assert_array_equal(trace.f["z"][k, 0], steps[k][4])

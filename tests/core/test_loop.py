@@ -201,7 +201,7 @@ def bouncing(values):
     ("steps", "index"),
     [
         ([4.0, 1.0, 2.0], 1),
-        ([2.0, -2.0, 2.0], 0),  # a tie keeps the earlier
+        ([2.0, 2.0, -2.0], 0),  # a tie keeps the earlier
         ([4.0, 3.0, np.nan], 1),
         ([np.inf], 0),
         ([np.nan], 0),  # all NaN: z0
