@@ -282,3 +282,20 @@ def test_threshold_zero_with_ge_is_dense_up_to_accumulation(tanh_cell, x):
     exact = trace.z["z"] @ cell.parameters["W"].T
     weight = np.abs(cell.parameters["W"]).sum(axis=1)
     assert np.all(np.abs(trace.a["recurrent"] - exact) <= len(trace) * (6 + 1) * 2.0**-53 * 4 * weight)
+
+
+def test_every_watched_value_has_its_own_gate(rng):
+    """``z <- W2 tanh(W1 z + x)``: under "always" r is the watched value itself, so both masks follow from r alone."""
+    builder = rd.GraphBuilder()
+    z, x = builder.state("z", (4,)), builder.injection("x", (5,))
+    w1, w2 = (builder.parameter(n, rng.standard_normal(s) / 3) for n, s in (("W1", (5, 4)), ("W2", (4, 5))))
+    hidden = builder.node("Tanh", builder.node("Add", builder.node("Gemm", z, w1, transB=1, name="first"), x), name="h")
+    builder.output(z, builder.node("Gemm", hidden, w2, transB=1, name="second"))
+    rule = rd.DeltaRule(threshold=0.05, memory="always", gates={"h": rd.GateOverride(threshold=0.005)})
+    trace = rd.solve(builder.build(), rng.standard_normal((3, 5)), delta=rule, stop=rd.StopRule(max_eval=9), trace=True).trace
+    assert trace.a.keys() == {"first", "second"}
+    for value, tau in (("z", 0.05), ("h", 0.005)):
+        r, mask = trace.r[value], trace.mask[value]
+        np.testing.assert_array_equal(mask[1:], np.abs(r[1:] - r[:-1]) > tau)
+        assert mask[1:].any()
+        assert not mask[1:].all()
