@@ -3,8 +3,9 @@
 A unit step (level L1) is a solve of one evaluation from given memory; a sequence (level L2) is a solve of several. Both are
 judged by replay. Families: ``tie`` (differences exactly at the threshold and one ulp beside it), ``special`` (NaN, infinities,
 signed zeros, subnormals; see :mod:`refdeq_validation.special_values`), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape`` (odd
-sizes, batch 1 and many), ``sequence`` (freezing, statuses, damping, norms), ``warm``, ``rule`` (every other choice of a rule),
-``graph`` (cells with an entry, a phase and a filter; convolutions and every operator, op level only).
+sizes, batch 1 and many), ``decision`` (residuals exactly at a limit), ``sequence`` (freezing, statuses, damping, norms),
+``warm``, ``rule`` (every other choice of a rule), ``graph`` (cells with an entry, a phase and a filter; convolutions and every
+operator, op level only).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from refdeq.models import fourier, siren
 from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, GateOverride, StopRule
 from refdeq_validation.designed import PRESET_NAMES, Case, rules, unit_step
-from refdeq_validation.graphs import convolution_cell, every_operator_cell, linear_cell, skewed_cell
+from refdeq_validation.graphs import convolution_cell, every_operator_cell, linear_cell, scalar_cell, skewed_cell
 from refdeq_validation.special_values import specials
 
 __all__ = ["PRESET_NAMES", "Case", "designed_cases"]
@@ -59,7 +60,7 @@ def _terms(dtype: str) -> Iterator[Case]:
 def _shapes(dtype: str) -> Iterator[Case]:
     """Whole solves at odd sizes and batches, with a stop in the middle."""
     rng = np.random.default_rng(13)
-    for n, batch in ((1, 1), (2, 3), (7, 130), (16, 1), (31, 5), (64, 2)):
+    for n, batch in ((1, 1), (2, 3), (7, 130), (16, 1), (31, 5), (64, 2), (70, 9)):
         cell = linear_cell(n, dtype, activation="Tanh", bias=n % 2 == 1)
         x = (rng.standard_normal((batch, n)) * rng.choice([0.01, 1.0, 4.0], (batch, 1))).astype(dtype)
         for preset, rule in rules(0.01):
@@ -75,7 +76,7 @@ def _sequences(dtype: str) -> Iterator[Case]:
     z0 = (rng.standard_normal((batch, n)) * 0.1).astype(dtype)
     bad = x.copy()
     bad[3, 4], bad[5, 0] = np.nan, np.inf
-    tanh, plain, wild = (linear_cell(n, dtype, activation=phi, scale=s) for phi, s in (("Tanh", 0.9), (None, 0.8), (None, 1.6)))
+    tanh, plain, wild = (linear_cell(n, dtype, activation=phi, scale=s) for phi, s in (("Tanh", 0.9), (None, 0.8), (None, 3.0)))
     sines = linear_cell(n, dtype, activation="Sin", bias=True)
     damped = KrasnoselskiiMann(alpha=0.7)
     for preset, rule in rules(0.02):
@@ -102,6 +103,27 @@ def _sequences(dtype: str) -> Iterator[Case]:
             name = f"sequence-lowest-{title}-{preset}-{dtype}"
             yield Case(name, "sequence", cell, injection, z0, rule, stop, solver, returned="lowest")
     yield Case(f"sequence-dense-{dtype}", "sequence", tanh, x, z0, None, StopRule(rtol=1e-3, max_eval=12), damped)
+
+
+def _decisions(dtype: str) -> Iterator[Case]:
+    """Residuals that equal a limit exactly (S-3): with ``z <- w z + x`` from 0 they are ``|x| |w|**t``."""
+    x = np.array([[1.0], [0.25], [-3.0], [np.inf]], dtype)
+    stops: dict[str, tuple[float, StopRule]] = {
+        "atol": (-0.5, StopRule(atol=0.25, max_eval=6)),
+        "rtol": (-0.5, StopRule(rtol=0.5, eps=0.5, max_eval=6)),
+        "linf": (-0.5, StopRule(atol=0.25, norm="linf", max_eval=6)),
+        "order": (-0.5, StopRule(atol=0.25, divergence=0.1, stagnation=(1, 0.1), max_eval=3)),
+        "divergence": (-2.0, StopRule(divergence=4.0, max_eval=6)),
+        "divergence-first": (-2.0, StopRule(divergence=1.5, stagnation=(1, 0.5), max_eval=2)),
+        "stagnation": (-0.5, StopRule(stagnation=(1, 0.5), max_eval=6)),
+        "stagnation-window": (-0.5, StopRule(stagnation=(3, 0.125), max_eval=6)),
+        "stagnation-flat": (-1.0, StopRule(stagnation=(2, 1.0), max_eval=6)),
+        "stagnation-never": (-1.0, StopRule(stagnation=(6, 1.0), max_eval=6)),
+    }
+    for title, (weight, stop) in stops.items():
+        cell = scalar_cell("Identity", dtype, weight)
+        for preset, rule in rules(0.0):
+            yield Case(f"decision-{title}-{preset}-{dtype}", "decision", cell, x, np.zeros_like(x), rule, stop)
 
 
 def _warm(dtype: str) -> Iterator[Case]:
@@ -197,6 +219,6 @@ def _network_cells(dtype: str) -> dict[str, Cell]:
 
 def designed_cases(dtypes: tuple[str, ...] = DTYPES) -> Iterator[Case]:
     """Yield every designed case, cheapest and most telling families first."""
-    for make in (_ties, _terms, specials, _sequences, _warm, _other_rules, _shapes, _graphs):
+    for make in (_ties, _terms, specials, _decisions, _sequences, _warm, _other_rules, _shapes, _graphs):
         for dtype in dtypes:
             yield from make(dtype)

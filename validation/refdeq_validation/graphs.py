@@ -6,7 +6,7 @@ import numpy as np
 
 from refdeq.graph import Cell, GraphBuilder
 
-__all__ = ["activation_cell", "convolution_cell", "every_operator_cell", "linear_cell", "skewed_cell"]
+__all__ = ["convolution_cell", "every_operator_cell", "linear_cell", "scalar_cell", "skewed_cell"]
 
 
 def linear_cell(n: int, dtype: str, *, bias: bool = False, activation: str | None = None, scale: float = 0.9) -> Cell:
@@ -25,11 +25,11 @@ def linear_cell(n: int, dtype: str, *, bias: bool = False, activation: str | Non
     return builder.build()
 
 
-def activation_cell(activation: str, dtype: str) -> Cell:
-    """Return the scalar cell ``z <- phi(z / 2 + x)``."""
+def scalar_cell(activation: str, dtype: str, weight: float = 0.5) -> Cell:
+    """Return the cell ``z <- phi(weight z + x)`` of one number."""
     builder = GraphBuilder(dtype)
     z, x = builder.state("z", (1,)), builder.injection("x", (1,))
-    linear = builder.node("Gemm", z, builder.parameter("W", np.array([[0.5]], dtype)), name="linear")
+    linear = builder.node("Gemm", z, builder.parameter("W", np.array([[weight]], dtype)), name="linear")
     builder.output(z, builder.node(activation, builder.node("Add", linear, x, name="total"), name="f"))
     return builder.build()
 

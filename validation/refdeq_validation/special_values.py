@@ -9,7 +9,7 @@ import numpy as np
 from refdeq.graph import Cell
 from refdeq.types import DeltaRule
 from refdeq_validation.designed import ONE, Case, rules, unit_step
-from refdeq_validation.graphs import activation_cell, linear_cell
+from refdeq_validation.graphs import linear_cell, scalar_cell
 
 __all__ = ["specials"]
 
@@ -70,5 +70,5 @@ def _arguments(activation: str, dtype: str) -> Case:
     with np.errstate(over="ignore"):
         x = np.concatenate([x, np.nextafter(x, np.array(0, dtype)), np.nextafter(x, np.array(np.inf, dtype))])
     x = np.concatenate([x, -x])[:, None]
-    cell, z0 = activation_cell(activation, dtype), np.zeros_like(x)
+    cell, z0 = scalar_cell(activation, dtype), np.zeros_like(x)
     return Case(f"special-argument-{activation.lower()}-{dtype}", "special", cell, x, z0, None, ONE)
