@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -128,7 +129,7 @@ class Tracks(NamedTuple):
 class Work(NamedTuple):
     """Workspace of one thread for one block of R samples; rows are padded to L elements, whole cache lines and tiles.
 
-    ``z, f, u, r, d, a, sums`` are (R, L); ``columns`` (R, L) and ``ends`` (R, blocks + 1) are the lists of sent columns and
+    ``z, f, u, r, d, a, sums, mask`` are (R, L), and ``octets`` is mask seen as uint64; ``columns`` (R, L) and ``ends`` (R, blocks + 1) are the lists of sent columns and
     where each block of columns ends in them. Per sample: whether it is live, whether its sum begins anew, whether its f must be
     computed again, how many evaluations in a row sent nothing, and what the stop rule remembers. ``full`` and ``listed`` are
     lists of rows.
@@ -142,6 +143,7 @@ class Work(NamedTuple):
     a: np.ndarray
     sums: np.ndarray
     mask: np.ndarray
+    octets: np.ndarray
     columns: np.ndarray
     ends: np.ndarray
     lanes: np.ndarray
@@ -163,7 +165,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     0
     """
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     raw = np.zeros(size + 64, dtype=np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)
@@ -214,6 +216,7 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
     z, f, u, r, d, a, sums = (aligned((rows, length), dtype) for _ in range(7))
     flags = [np.zeros(rows, dtype=np.bool_) for _ in range(3)]
     numbers = [np.zeros(rows, dtype=np.int64) for _ in range(3)]
+    mask = aligned((rows, length), np.dtype(np.bool_))
     return Work(
         z,
         f,
@@ -222,7 +225,8 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
         d,
         a,
         sums,
-        mask=np.zeros((rows, length), dtype=np.bool_),
+        mask=mask,
+        octets=mask.view(np.uint64),
         columns=np.zeros((rows, length), dtype=np.int32),
         ends=np.zeros((rows, -(-n // BLOCK) + 1), dtype=np.int64),
         lanes=aligned((64,), np.dtype(np.float64)),

@@ -15,6 +15,7 @@ from refdeq.types import Status
 from refdeq_numba import activations
 from refdeq_numba.compilation import inlined
 from refdeq_numba.fused_data import BLOCK
+from refdeq_numba.simd import LANES, count_trailing_zeros, square_lanes
 
 __all__ = [
     "ACTIVATIONS",
@@ -40,6 +41,8 @@ ACTIVATIONS = {"Identity": 0, "Relu": 1, "LeakyRelu": 2, "Tanh": 3, "Sigmoid": 4
 """ONNX operator to the number that stands for it in compiled code."""
 
 _RELU, _LEAKY, _TANH, _SIGMOID, _SIN, _COS = (ACTIVATIONS[name] for name in tuple(ACTIVATIONS)[1:])
+
+_GATHER = np.uint64(0x0102040810204080)
 
 _RUNNING, _CONVERGED, _MAX_EVAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.MAX_EVAL)
 _NONFINITE, _DIVERGED, _STAGNATED = int(Status.NONFINITE), int(Status.DIVERGED), int(Status.STAGNATED)
@@ -105,13 +108,22 @@ def share_decision(n, mask, i):
 
 
 @inlined
-def list_columns(n, mask, columns, ends, i):
-    """List the sent columns in ascending order, note where each block of columns ends, return how many there are."""
+def list_columns(n, octets, columns, ends, i):
+    """List the sent columns in ascending order, note where each block of 64 ends, return how many there are.
+
+    `octets` is the mask read eight decisions at a time. One multiplication gathers eight bytes of 0 or 1 into eight bits (byte b
+    to bit b); the bits of a block are then taken off from below, so that the time grows with what is sent, not with n.
+    """
     count = 0
     for block in range(ends.shape[1] - 1):
-        for j in range(block * BLOCK, min(n, block * BLOCK + BLOCK)):
-            columns[i, count] = j
-            count += mask[i, j]
+        bits = np.uint64(0)
+        for place in range(min(8, octets.shape[1] - 8 * block)):
+            octet = (octets[i, 8 * block + place] * _GATHER) >> np.uint64(56)
+            bits |= octet << np.uint64(8 * place)
+        while bits != 0:
+            columns[i, count] = block * BLOCK + count_trailing_zeros(bits)
+            bits &= bits - np.uint64(1)
+            count += 1
         ends[i, block + 1] = count
     return count
 
@@ -126,10 +138,11 @@ def list_all(n, columns, ends, i):
 
 
 @inlined
-def remember_sent(n, u, mask, r, i):
+def remember_sent(count, u, columns, r, i):
     """Take the value into the reference where it was sent (D-4, ``sent``)."""
-    for j in range(n):
-        r[i, j] = u[i, j] if mask[i, j] else r[i, j]
+    for position in range(count):
+        j = columns[i, position]
+        r[i, j] = u[i, j]
 
 
 @inlined
@@ -196,28 +209,37 @@ def largest(n, f, z, i):
 
 
 @inlined
-def length(n, f, z, lanes, i):
+def length(is_simd, n, f, z, lanes, i):
     """``||f - z||`` and ``||f||`` in the Euclidean norm by the pinned tree of 32 lanes, in float64 (S-2)."""
-    for lane in range(64):
-        lanes[lane] = 0.0
-    whole = n - n % 32
-    for first in range(0, whole, 32):
-        for lane in range(32):
-            error = np.float64(f[i, first + lane]) - np.float64(z[i, first + lane])
-            lanes[lane] += error * error
-        for lane in range(32):
-            value = np.float64(f[i, first + lane])
-            lanes[32 + lane] += value * value
+    whole = n - n % LANES
+    if is_simd:
+        square_lanes(f, z, i * f.shape[1], whole // LANES, lanes)
+    else:
+        _square_lanes_plain(whole, f, z, lanes, i)
     for lane in range(n - whole):
         value = np.float64(f[i, whole + lane])
         error = value - np.float64(z[i, whole + lane])
         lanes[lane] += error * error
-        lanes[32 + lane] += value * value
+        lanes[LANES + lane] += value * value
     distance = scale = 0.0
-    for lane in range(32):
+    for lane in range(LANES):
         distance += lanes[lane]
-        scale += lanes[32 + lane]
+        scale += lanes[LANES + lane]
     return math.sqrt(distance), math.sqrt(scale)
+
+
+@inlined
+def _square_lanes_plain(whole, f, z, lanes, i):
+    """The twin of :func:`refdeq_numba.simd.square_lanes`."""
+    for lane in range(2 * LANES):
+        lanes[lane] = 0.0
+    for first in range(0, whole, LANES):
+        for lane in range(LANES):
+            error = np.float64(f[i, first + lane]) - np.float64(z[i, first + lane])
+            lanes[lane] += error * error
+        for lane in range(LANES):
+            value = np.float64(f[i, first + lane])
+            lanes[LANES + lane] += value * value
 
 
 @inlined

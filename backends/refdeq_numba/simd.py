@@ -28,13 +28,27 @@ from refdeq.errors import ArgumentError
 from refdeq_numba.compilation import inlined
 from refdeq_numba.machine import has_fused_multiply_add, intrinsic
 
-__all__ = ["GROUP", "TILES", "group", "is_enabled", "row", "row_plain", "vector_bytes"]
+__all__ = [
+    "GROUP",
+    "LANES",
+    "TILES",
+    "count_trailing_zeros",
+    "group",
+    "is_enabled",
+    "row",
+    "row_plain",
+    "square_lanes",
+    "vector_bytes",
+]
 
 TILES = (8, 2)
 """Vectors per tile, widest first: eight independent sums hide the latency of an addition and fit sixteen registers."""
 
 GROUP = 4
 """Samples per group."""
+
+LANES = 32
+"""Lanes of the pinned summation tree (S-2)."""
 
 _INDEX = ir.IntType(64)
 
@@ -56,6 +70,16 @@ def is_enabled() -> bool:
     if setting not in ("on", "off"):
         raise ArgumentError("REFDEQ_NUMBA_SIMD", expected="'on' or 'off'", got=repr(setting))
     return setting == "on"
+
+
+@intrinsic
+def count_trailing_zeros(_typing, bits):
+    """Position of the lowest bit that is set, of a uint64 other than 0."""
+
+    def generate(_context, builder, _signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
 
 
 class _Emitter:
@@ -120,6 +144,45 @@ class _Emitter:
             phi.add_incoming(again, end)
         self.b.position_at_end(after)
         return carried
+
+
+def _square_kernel(is_difference):
+    """``lanes[at + l] = sum over blocks of square(f - z)`` for the 32 lanes of S-2, in float64; without z, of ``square(f)``."""
+
+    @intrinsic
+    def kernel(_typing, f, f_at, z, z_at, blocks, lanes, at):
+        def generate(context, builder, signature, arguments):
+            f_base, z_base, lanes_base = (_pointer(context, builder, signature, arguments, i) for i in (0, 2, 5))
+            f_at, z_at, blocks, at = (arguments[i] for i in (1, 3, 4, 6))
+            e = _Emitter(builder, types.float64, False)
+            narrow = ir.VectorType(ir.FloatType() if signature.args[0].dtype is types.float32 else ir.DoubleType(), e.lanes)
+
+            def widened(base, index):
+                value = builder.load(builder.bitcast(builder.gep(base, [index]), narrow.as_pointer()), typ=narrow)
+                value.align = 4
+                return value if narrow == e.vector else builder.fpext(value, e.vector)
+
+            def block(p, sums):
+                first = builder.mul(p, e.const(LANES))
+                results = []
+                for i, total in enumerate(sums):
+                    place = builder.add(first, e.const(i * e.lanes))
+                    value = widened(f_base, builder.add(f_at, place))
+                    if is_difference:
+                        value = builder.fsub(value, widened(z_base, builder.add(z_at, place)))
+                    results.append(builder.fadd(total, builder.fmul(value, value)))
+                return results
+
+            vectors = LANES // e.lanes
+            zero = ir.Constant(e.vector, [0.0] * e.lanes)
+            for i, total in enumerate(e.loop(e.const(0), blocks, [zero] * vectors, block)):
+                e.store(total, lanes_base, builder.add(at, e.const(i * e.lanes)))
+            return context.get_dummy_value()
+
+        i8 = types.int64
+        return types.void(f, i8, z, i8, i8, lanes, i8), generate
+
+    return kernel
 
 
 def _pointer(context, builder, signature, arguments, which):
@@ -191,6 +254,7 @@ def _group_kernel(vectors, is_fused):
 
 _row_8, _row_2 = (_row_kernel(vectors, False) for vectors in TILES)
 _row_8_fused, _row_2_fused = (_row_kernel(vectors, True) for vectors in TILES)
+_square_differences, _square_values = (_square_kernel(is_difference) for is_difference in (True, False))
 _group, _group_fused = (_group_kernel(TILES[-1], is_fused) for is_fused in (False, True))
 
 
@@ -241,3 +305,13 @@ def row_plain(width, a, at, w, first, index, start, stop, d, d_at):
         d_j = d[d_at + j]
         for i in range(width):
             a[at + i] += w[first + j * width + i] * d_j
+
+
+@inlined
+def square_lanes(f, z, at, blocks, lanes):
+    """First stage of S-2 over whole blocks of 32: squares of ``f - z`` into lanes 0 to 31, of f into lanes 32 to 63.
+
+    `f` and `z` are arrays of one dtype, read from element `at` on; the sums are those of plain loops, bit for bit.
+    """
+    _square_differences(f, at, z, at, blocks, lanes, 0)
+    _square_values(f, at, z, at, blocks, lanes, LANES)
