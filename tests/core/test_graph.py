@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import refdeq as rd
 from refdeq.errors import DTypeError, GraphError, ShapeError
-from refdeq.graph import Cell, Graph, GraphBuilder
+from refdeq.graph import Cell, Graph, GraphBuilder, Node
 
 
 def base():
@@ -84,6 +84,23 @@ def test_an_output_is_given_once():
     builder.output("z", "z")
     with pytest.raises(GraphError, match="already has an output"):
         builder.output("z", "x")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "states", "message"),
+    [
+        ((Node("", "Tanh", ("z",), {}),), {"z": (1,)}, "non-empty strings"),
+        ((Node(3, "Tanh", ("z",), {}),), {"z": (1,)}, "non-empty strings"),
+        ((Node("z", "Tanh", ("z",), {}),), {"z": (1,)}, "'z' is used twice"),
+    ],
+)
+def test_names_of_graphs_made_by_hand(nodes, states, message):
+    with pytest.raises(GraphError, match=message):
+        Graph("float64", states, {}, {}, nodes, {"z": "z"})
+
+
+def test_a_cell_introduces_itself():
+    assert repr(finished()) == "Cell(float64, states: z (3,), injections: x (3,), 4 nodes, 9 parameters)"
 
 
 @pytest.mark.parametrize("shape", [(0,), (-1,), (2.5,), ("3",), (3, 0), (True,)])

@@ -147,6 +147,7 @@ def test_parameters_and_injections_without_influence_have_zero_gradients(rng):
     builder = rd.GraphBuilder()
     z, x, _ = builder.state("z", (2,)), builder.injection("x", (2,)), builder.injection("unused", (1,))
     builder.parameter("idle", np.ones(3))
+    builder.node("Exp", z, name="leads nowhere")
     builder.output(z, builder.node("Mul", builder.node("Tanh", z), builder.node("Sigmoid", x)))
     cell = builder.build()
     sol = rd.solve(cell, {"x": rng.standard_normal((2, 2)), "unused": np.zeros((2, 1))})

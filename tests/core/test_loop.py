@@ -252,6 +252,9 @@ def test_verify_uncovers_what_a_gate_hides(tanh_cell, rng):
     # two sums of six squares and a square root: relative rounding below 8 u each way
     assert np.all(np.abs(sol.residual_dense - exact) <= 16 * 2.0**-53 * exact)
     assert rd.solve(cell, x, stop=stop, verify=True).warnings == ()
+    absolute = rd.solve(cell, x, delta=rule, stop=StopRule(atol=1e-6), verify=True)
+    assert "3 of 3 samples" in absolute.warnings[0]
+    assert rd.solve(cell, x, delta=rule, stop=StopRule(atol=100.0), verify=True).warnings == ()
     assert rd.solve(cell, x, delta=rule, stop=stop).residual_dense is None
 
 
@@ -299,6 +302,11 @@ def test_raise_for_status_carries_the_solution():
     rd.solve(cell, x[:1]).raise_for_status()
     assert not sol.converged
     assert repr(sol).startswith("Solution(3 samples: CONVERGED 1, MAX_EVAL 1, NONFINITE 1; evaluations 1 to 2")
+
+
+def test_relative_residuals_of_a_solution():
+    sol = rd.solve(scaling_cell([0.5]), np.array([[2.0]]), stop=StopRule(max_eval=2, eps=1.0))
+    assert sol.residual_rel[0] == 1.0 / (3.0 + 1.0)  # z = 2, f = 3
 
 
 def test_every_status_has_a_sentence():

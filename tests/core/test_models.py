@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,10 @@ def test_shipped_models_are_whole(name):
     assert model.decode(few.z).shape == model.target[:50].shape
     assert model.readout_weight.shape[1:] == shape
     assert model.meta
+    part = dataclasses.replace(model, target=model.decode(few.z.astype(np.float64)))
+    assert part.mse(few.z) == 0.0
+    shifted = dataclasses.replace(model, target=np.clip(part.target, -1, 1) + 0.5)
+    assert abs(shifted.psnr(few.z) - 10 * np.log10(4 / 0.25)) <= 64 * 2.0**-53 * 100
 
 
 @pytest.mark.parametrize("name", ["nothing", "", "../sine", None])

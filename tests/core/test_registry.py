@@ -52,6 +52,7 @@ class Unavailable(ReferenceBackend):
         (missing_package, "ModuleNotFoundError: No module named 'made_up'"),
         (lambda: lambda: 1 / 0, "ZeroDivisionError"),
         (lambda: object, "AttributeError"),
+        (lambda: lambda: load_backend("elsewhere"), "backend 'elsewhere' cannot run"),
         (lambda: Unavailable, "no such device \\(plug one in\\)"),
     ],
 )

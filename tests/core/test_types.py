@@ -10,7 +10,20 @@ import pytest
 from refdeq.errors import ArgumentError, RefdeqError
 from refdeq.types import PRESETS, DeltaRule, GateOverride, OpCount, Status, StopRule
 
-BAD_THRESHOLDS = [-1.0, -5e-324, np.nan, None, "0.1", [], [0.1, -0.1], [0.1, np.nan], [[0.1]], {"z": 0.1}, 1j]
+BAD_THRESHOLDS = [
+    -1.0,
+    -5e-324,
+    np.nan,
+    None,
+    "0.1",
+    [],
+    [0.1, -0.1],
+    [0.1, np.nan],
+    [[0.1]],
+    [[0.1], [0.1, 0.2]],
+    {"z": 0.1},
+    1j,
+]
 
 
 @pytest.mark.parametrize("threshold", BAD_THRESHOLDS, ids=repr)
