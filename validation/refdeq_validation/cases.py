@@ -124,6 +124,9 @@ def _decisions(dtype: str) -> Iterator[Case]:
         cell = scalar_cell("Identity", dtype, weight)
         for preset, rule in rules(0.0):
             yield Case(f"decision-{title}-{preset}-{dtype}", "decision", cell, x, np.zeros_like(x), rule, stop)
+            if weight == -1.0:  # equal residuals at different points: the earlier is the lowest
+                name = f"decision-{title}-lowest-{preset}-{dtype}"
+                yield Case(name, "decision", cell, x, np.zeros_like(x), rule, stop, returned="lowest")
 
 
 def _warm(dtype: str) -> Iterator[Case]:

@@ -53,6 +53,7 @@ class _Replay:
         self.count = np.zeros(self.batch, dtype=np.int64) if run.memory is None else run.memory["count"].copy()
         self.sent_total: dict[str, int] = {}
         self.macs_total: dict[str, int] = {}
+        self.zeros, self.elements = 0, 0
 
     # ------------------------------------------------------------------------------------------------------------- overall
 
@@ -207,6 +208,7 @@ class _Replay:
             self.compare.accumulate(t, f"a[{name}]", node, values, everything, base, got, self.run.order)
         after["a"][name] = _replaced(previous["a"][name], rows, got)
         self.macs_total[name] = self.macs_total.get(name, 0) + node.macs(everything, got.shape)
+        self.zeros, self.elements = self.zeros + int((d == 0).sum()), self.elements + d.size
         return got if self._folded(node) else node.output(got)
 
     def _judge_folded(
@@ -299,6 +301,8 @@ class _Replay:
             self.compare.equal("count", f"sent[{value}]", total, run.sent.get(value))
         for name, total in self.macs_total.items():
             self.compare.equal("count", f"macs[{name}]", total, run.macs.get(name))
+        if self.gated:
+            self.compare.equal("count", "zeros and elements", (self.zeros, self.elements), run.zeros)
 
 
 def _lift(rows: Array, like: Array) -> Array:

@@ -38,6 +38,8 @@ class Run:
         ``r``, ``mask``, ``a``, ``count`` after the solve; empty without a rule.
     sent : dict of watched value to int, macs : dict of linear node to int
         Totals the solve reported.
+    zeros : (int, int) or None
+        Zero elements among those that gated nodes multiplied, and all of those, once per node, as reported (C-3).
     returned : {"last", "lowest"}
     """
 
@@ -59,4 +61,5 @@ class Run:
     after: dict[str, Any] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
     macs: dict[str, int] = field(default_factory=dict)
+    zeros: tuple[int, int] | None = None
     returned: str = "last"

@@ -58,6 +58,7 @@ def run_data(
         after=after,
         sent=cost.by_gate,
         macs=cost.by_node,
+        zeros=None if cost.official is None else (cost.official.zeros, cost.official.elements),
         returned=returned,
     )
 
