@@ -63,9 +63,10 @@ def _shapes(dtype: str) -> Iterator[Case]:
     for n, batch in ((1, 1), (2, 3), (7, 130), (16, 1), (31, 5), (64, 2), (70, 9)):
         cell = linear_cell(n, dtype, activation="Tanh", bias=n % 2 == 1)
         x = (rng.standard_normal((batch, n)) * rng.choice([0.01, 1.0, 4.0], (batch, 1))).astype(dtype)
+        z0 = (rng.standard_normal((batch, n)) * 0.1).astype(dtype)
         for preset, rule in rules(0.01):
             stop = StopRule(rtol=1e-3, max_eval=9)
-            yield Case(f"shape-{n}x{batch}-{preset}-{dtype}", "shape", cell, x, np.zeros((batch, n), dtype), rule, stop)
+            yield Case(f"shape-{n}x{batch}-{preset}-{dtype}", "shape", cell, x, z0, rule, stop)
 
 
 def _sequences(dtype: str) -> Iterator[Case]:
