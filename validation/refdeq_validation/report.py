@@ -61,7 +61,8 @@ def exit_code(rows: Sequence[Row], planned: int, unavailable: Sequence[str]) -> 
 def print_table(console: Console, rows: Sequence[Row]) -> None:
     """Print one table per declaration, one line per row, and every failure in words."""
     console.print(
-        "time: untraced solve of at most 1024 inputs on one thread; ratio: against the dense solve of the same backend"
+        "dense res.: largest relative residual of the dense cell at the returned points; "
+        "time: untraced solve of at most 1024 inputs on one thread, ratio against the dense solve of the same backend"
     )
     for declaration in dict.fromkeys(row.declaration for row in rows):
         table = Table(
@@ -74,7 +75,7 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
         )
         for title in ("cell", "preset", "verdict"):
             table.add_column(title, no_wrap=True)
-        for title in ("inputs", "err/bound", "decisions", "saved", "quality (change)", "time", "ratio"):
+        for title in ("inputs", "err/bound", "decisions", "saved", "dense res.", "quality (change)", "time", "ratio"):
             table.add_column(title, justify="right", no_wrap=True)
         for row in rows:
             if row.declaration == declaration:
@@ -101,8 +102,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         "bitwise" if bitwise else f"{row.findings.worst:.3f}",
         f"{row.findings.decisions:,}",
         "" if row.macs_saved is None else f"{100 * row.macs_saved:.1f} %",
+        "" if row.dense_residual is None else f"{row.dense_residual:.1e}",
         row.quality,
-        "" if row.seconds is None else f"{row.seconds:.4f} s",
+        "" if row.seconds is None else f"{row.seconds:.3f} s",
         "" if row.seconds is None or not row.seconds_dense else f"{row.seconds / row.seconds_dense:.2f}",
     )
 
@@ -145,6 +147,7 @@ def _row_data(row: Row) -> dict[str, Any]:
         "failures": [failure.as_data() for failure in row.findings.failures],
         "error": row.error or None,
         "macs_saved": row.macs_saved,
+        "worst_dense_residual": row.dense_residual,
         "quality": row.quality or None,
         "seconds": row.seconds,
         "seconds_dense": row.seconds_dense,

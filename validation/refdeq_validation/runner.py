@@ -78,6 +78,7 @@ def judge_solve(
     warm: Solution | None = None,
     judged_as: str | None = None,
     returned: str = "last",
+    verify: bool = False,
 ) -> tuple[Solution, Findings]:
     """Solve with a trace and judge every transition.
 
@@ -87,6 +88,8 @@ def judge_solve(
         The declaration to judge by; `order` by default.
     returned : {"last", "lowest"}
         S-4.
+    verify : bool
+        Also let the backend report its dense residual (S-2b).
 
     Returns
     -------
@@ -108,6 +111,7 @@ def judge_solve(
         reuse="state" if warm is None or rule is None else "state+memory",
         trace=True,
         returned=returned,
+        verify=verify,
     )
     if len(solution.status) == 0:
         return solution, Findings()

@@ -62,6 +62,7 @@ class Row:
     runs: int = 0
     inputs: int = 0
     macs_saved: float | None = None
+    dense_residual: float | None = None
     quality: str = ""
     seconds: float | None = None
     seconds_dense: float | None = None
@@ -198,8 +199,8 @@ def _judge_chunks(
     """Solve and judge chunk by chunk; returns the solutions of all picked samples."""
     chunks = [picked[i : i + CHUNK] for i in range(0, len(picked), CHUNK)]
 
-    def judge(chunk: np.ndarray) -> tuple[np.ndarray, Findings, int, int]:
-        solution, findings = judge_solve(
+    def judge(chunk: np.ndarray) -> tuple[Solution, Findings]:
+        return judge_solve(
             model.cell,
             model.x[chunk],
             rule=rule,
@@ -207,25 +208,27 @@ def _judge_chunks(
             backend=declaration.backend,
             order=declaration.order,
             executor=declaration.executor,
+            verify=True,
         )
-        assert solution.cost is not None
-        return solution.z, findings, solution.cost.macs, solution.cost.macs_dense
 
-    states, macs, macs_dense = [], 0, 0
-    for z, findings, spent, dense in _in_order(judge, chunks, threads):
-        states.append(z)
+    states, macs, macs_dense, worst = [], 0, 0, 0.0
+    for solution, findings in _in_order(judge, chunks, threads):
+        assert solution.cost is not None
+        assert solution.residual_dense is not None
+        states.append(solution.z)
         row.findings.merge(findings)
         row.runs += 1
-        macs, macs_dense = macs + spent, macs_dense + dense
-        advance(len(z))
-    row.macs_saved = 1.0 - macs / macs_dense
+        macs, macs_dense = macs + solution.cost.macs, macs_dense + solution.cost.macs_dense
+        worst = max(worst, float((solution.residual_dense / (solution.scale + STOP.eps)).max()))
+        advance(len(solution.z))
+    row.macs_saved, row.dense_residual = 1.0 - macs / macs_dense, worst
     row.inputs = len(picked)
     return np.concatenate(states)
 
 
 def _in_order(
-    judge: Callable[[np.ndarray], tuple[np.ndarray, Findings, int, int]], chunks: list[np.ndarray], threads: int
-) -> Iterator[tuple[np.ndarray, Findings, int, int]]:
+    judge: Callable[[np.ndarray], tuple[Solution, Findings]], chunks: list[np.ndarray], threads: int
+) -> Iterator[tuple[Solution, Findings]]:
     """Judge chunks in a pool, at most `threads` in memory at a time, results in order."""
     with ThreadPoolExecutor(threads) as pool:
         pending = [pool.submit(judge, chunk) for chunk in chunks[:threads]]
