@@ -111,8 +111,8 @@ def share_decision(n, mask, i):
 def list_columns(n, octets, columns, ends, i):
     """List the sent columns in ascending order, note where each block of 64 ends, return how many there are.
 
-    `octets` is the mask read eight decisions at a time. One multiplication gathers eight bytes of 0 or 1 into eight bits (byte b
-    to bit b); the bits of a block are then taken off from below, so that the time grows with what is sent, not with n.
+    `octets` is the mask read eight decisions at a time. One multiplication gathers eight bytes of 0 or 1 into eight bits (byte
+    b to bit b); the bits of a block are then taken off from below, so that the time grows with what is sent, not with n.
     """
     count = 0
     for block in range(ends.shape[1] - 1):

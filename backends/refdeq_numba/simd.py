@@ -10,8 +10,10 @@ Two kernels, each for tiles of 8 or 2 vectors:
 - *row*: one sample, any list of columns; columns that are not listed are not read (D-7);
 - *group*: four samples, a range of columns, so that each weight is loaded once for four.
 
-The vector width is that of the machine that compiles. Every kernel has a plain twin, :func:`row_plain`, which the option
-``REFDEQ_NUMBA_SIMD=off`` selects and the tests compare with.
+and beside them the squares of the residual (S-2), whose 32 lanes also stay in registers.
+
+The vector width is that of the machine that compiles. The option ``REFDEQ_NUMBA_SIMD=off`` selects plain loops instead, which
+have the same bits in strict order; the tests compare the two.
 """
 
 from __future__ import annotations
