@@ -17,6 +17,7 @@ from refdeq_numba import fused_rows as rows_of
 from refdeq_numba import simd
 from refdeq_numba.compilation import compiled, inlined
 from refdeq_numba.fused_data import BLOCK
+from refdeq_numba.fused_residual import euclidean, largest
 
 __all__ = ["solve_samples"]
 
@@ -194,9 +195,9 @@ def _finish_block(settings, bias, inputs, results, tracks, work, k, first, rows)
                 if inputs.filter.shape[0] > 0:
                     rows_of.multiply_rows(n, f, i, inputs.filter, b, f)
             if s.is_linf:
-                distance, scale = rows_of.largest(n, f, z, i)
+                distance, scale = largest(n, f, z, i)
             else:
-                distance, scale = rows_of.length(s.is_simd, n, f, z, work.lanes, i)
+                distance, scale = euclidean(s.is_simd, n, f, z, work.lanes, i)
             results.residual[b], results.scale[b] = distance, scale
         distance, scale = results.residual[b], results.scale[b]
         if k == 0:

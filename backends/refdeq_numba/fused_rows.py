@@ -1,4 +1,4 @@
-"""What the fused solve does to one sample: gate, list, finish, residual, decision. Plain loops over contiguous rows.
+"""What the fused solve does to one sample: gate, list, value, decision. Plain loops over contiguous rows.
 
 Each function handles one row of the arrays it is given. The loops are kept so simple (few arrays, no branch inside) that they
 become vector code; all arithmetic is one rounding per step, in the order of the clauses (E-1), never ``fastmath``. They get
@@ -15,7 +15,7 @@ from refdeq.types import Status
 from refdeq_numba import activations
 from refdeq_numba.compilation import inlined
 from refdeq_numba.fused_data import BLOCK
-from refdeq_numba.simd import LANES, count_trailing_zeros, square_lanes
+from refdeq_numba.simd import count_trailing_zeros
 
 __all__ = [
     "ACTIVATIONS",
@@ -26,8 +26,6 @@ __all__ = [
     "decide",
     "fold_bias",
     "is_stagnated",
-    "largest",
-    "length",
     "list_all",
     "list_columns",
     "multiply_rows",
@@ -192,54 +190,7 @@ def activate(kind, slope, f, i):
             f[i, j] = slope * f[i, j] if f[i, j] < 0 else f[i, j]
 
 
-# residual and decision ----------------------------------------------------------------------------------------------------
-
-
-@inlined
-def largest(n, f, z, i):
-    """``||f - z||`` and ``||f||`` in the maximum norm (S-2): NaN wins, because every comparison with it is false."""
-    distance = scale = 0.0
-    for j in range(n):
-        value = np.float64(f[i, j])
-        error = abs(value - np.float64(z[i, j]))
-        size = abs(value)
-        distance = distance if error <= distance or distance != distance else error
-        scale = scale if size <= scale or scale != scale else size
-    return distance, scale
-
-
-@inlined
-def length(is_simd, n, f, z, lanes, i):
-    """``||f - z||`` and ``||f||`` in the Euclidean norm by the pinned tree of 32 lanes, in float64 (S-2)."""
-    whole = n - n % LANES
-    if is_simd:
-        square_lanes(f, z, i * f.shape[1], whole // LANES, lanes)
-    else:
-        _square_lanes_plain(whole, f, z, lanes, i)
-    for lane in range(n - whole):
-        value = np.float64(f[i, whole + lane])
-        error = value - np.float64(z[i, whole + lane])
-        lanes[lane] += error * error
-        lanes[LANES + lane] += value * value
-    distance = scale = 0.0
-    for lane in range(LANES):
-        distance += lanes[lane]
-        scale += lanes[LANES + lane]
-    return math.sqrt(distance), math.sqrt(scale)
-
-
-@inlined
-def _square_lanes_plain(whole, f, z, lanes, i):
-    """The twin of :func:`refdeq_numba.simd.square_lanes`."""
-    for lane in range(2 * LANES):
-        lanes[lane] = 0.0
-    for first in range(0, whole, LANES):
-        for lane in range(LANES):
-            error = np.float64(f[i, first + lane]) - np.float64(z[i, first + lane])
-            lanes[lane] += error * error
-        for lane in range(LANES):
-            value = np.float64(f[i, first + lane])
-            lanes[LANES + lane] += value * value
+# decision -----------------------------------------------------------------------------------------------------------------
 
 
 @inlined

@@ -10,8 +10,6 @@ Two kernels, each for tiles of 8 or 2 vectors:
 - *row*: one sample, any list of columns; columns that are not listed are not read (D-7);
 - *group*: four samples, a range of columns, so that each weight is loaded once for four.
 
-and beside them the squares of the residual (S-2), whose 32 lanes also stay in registers.
-
 The vector width is that of the machine that compiles. The option ``REFDEQ_NUMBA_SIMD=off`` selects plain loops instead, which
 have the same bits in strict order; the tests compare the two.
 """
@@ -32,14 +30,14 @@ from refdeq_numba.machine import has_fused_multiply_add, intrinsic
 
 __all__ = [
     "GROUP",
-    "LANES",
     "TILES",
+    "Emitter",
     "count_trailing_zeros",
     "group",
     "is_enabled",
+    "pointer",
     "row",
     "row_plain",
-    "square_lanes",
     "vector_bytes",
 ]
 
@@ -48,9 +46,6 @@ TILES = (8, 2)
 
 GROUP = 4
 """Samples per group."""
-
-LANES = 32
-"""Lanes of the pinned summation tree (S-2)."""
 
 _INDEX = ir.IntType(64)
 
@@ -84,7 +79,7 @@ def count_trailing_zeros(_typing, bits):
     return types.int64(types.uint64), generate
 
 
-class _Emitter:
+class Emitter:
     """Vector instructions for one element type."""
 
     def __init__(self, builder, dtype, is_fused):
@@ -148,46 +143,8 @@ class _Emitter:
         return carried
 
 
-def _square_kernel(is_difference):
-    """``lanes[at + l] = sum over blocks of square(f - z)`` for the 32 lanes of S-2, in float64; without z, of ``square(f)``."""
-
-    @intrinsic
-    def kernel(_typing, f, f_at, z, z_at, blocks, lanes, at):
-        def generate(context, builder, signature, arguments):
-            f_base, z_base, lanes_base = (_pointer(context, builder, signature, arguments, i) for i in (0, 2, 5))
-            f_at, z_at, blocks, at = (arguments[i] for i in (1, 3, 4, 6))
-            e = _Emitter(builder, types.float64, False)
-            narrow = ir.VectorType(ir.FloatType() if signature.args[0].dtype is types.float32 else ir.DoubleType(), e.lanes)
-
-            def widened(base, index):
-                value = builder.load(builder.bitcast(builder.gep(base, [index]), narrow.as_pointer()), typ=narrow)
-                value.align = 4
-                return value if narrow == e.vector else builder.fpext(value, e.vector)
-
-            def block(p, sums):
-                first = builder.mul(p, e.const(LANES))
-                results = []
-                for i, total in enumerate(sums):
-                    place = builder.add(first, e.const(i * e.lanes))
-                    value = widened(f_base, builder.add(f_at, place))
-                    if is_difference:
-                        value = builder.fsub(value, widened(z_base, builder.add(z_at, place)))
-                    results.append(builder.fadd(total, builder.fmul(value, value)))
-                return results
-
-            vectors = LANES // e.lanes
-            zero = ir.Constant(e.vector, [0.0] * e.lanes)
-            for i, total in enumerate(e.loop(e.const(0), blocks, [zero] * vectors, block)):
-                e.store(total, lanes_base, builder.add(at, e.const(i * e.lanes)))
-            return context.get_dummy_value()
-
-        i8 = types.int64
-        return types.void(f, i8, z, i8, i8, lanes, i8), generate
-
-    return kernel
-
-
-def _pointer(context, builder, signature, arguments, which):
+def pointer(context, builder, signature, arguments, which):
+    """Address of the first element of the array that is argument number `which`."""
     array = context.make_array(signature.args[which])(context, builder, arguments[which])
     return array.data
 
@@ -198,10 +155,10 @@ def _row_kernel(vectors, is_fused):
     @intrinsic
     def kernel(_typing, a, at, w, first, index, start, stop, d, d_at):
         def generate(context, builder, signature, arguments):
-            pointers = [_pointer(context, builder, signature, arguments, i) for i in (0, 2, 4, 7)]
+            pointers = [pointer(context, builder, signature, arguments, i) for i in (0, 2, 4, 7)]
             a_base, w_base, index_base, d_base = pointers
             at, first, start, stop, d_at = (arguments[i] for i in (1, 3, 5, 6, 8))
-            e = _Emitter(builder, signature.args[0].dtype, is_fused)
+            e = Emitter(builder, signature.args[0].dtype, is_fused)
             width = e.const(vectors * e.lanes)
             places = [builder.add(at, e.const(t * e.lanes)) for t in range(vectors)]
 
@@ -229,9 +186,9 @@ def _group_kernel(vectors, is_fused):
     @intrinsic
     def kernel(_typing, a, at, w, first, width, start, stop, d, d_at):
         def generate(context, builder, signature, arguments):
-            a_base, w_base, d_base = (_pointer(context, builder, signature, arguments, i) for i in (0, 2, 7))
+            a_base, w_base, d_base = (pointer(context, builder, signature, arguments, i) for i in (0, 2, 7))
             first, width, start, stop = (arguments[i] for i in (3, 4, 5, 6))
-            e = _Emitter(builder, signature.args[0].dtype, is_fused)
+            e = Emitter(builder, signature.args[0].dtype, is_fused)
             rows = [builder.extract_value(arguments[1], r) for r in range(GROUP)]
             values = [builder.extract_value(arguments[8], r) for r in range(GROUP)]
             places = [builder.add(row, e.const(t * e.lanes)) for row in rows for t in range(vectors)]
@@ -256,7 +213,6 @@ def _group_kernel(vectors, is_fused):
 
 _row_8, _row_2 = (_row_kernel(vectors, False) for vectors in TILES)
 _row_8_fused, _row_2_fused = (_row_kernel(vectors, True) for vectors in TILES)
-_square_differences, _square_values = (_square_kernel(is_difference) for is_difference in (True, False))
 _group, _group_fused = (_group_kernel(TILES[-1], is_fused) for is_fused in (False, True))
 
 
@@ -307,13 +263,3 @@ def row_plain(width, a, at, w, first, index, start, stop, d, d_at):
         d_j = d[d_at + j]
         for i in range(width):
             a[at + i] += w[first + j * width + i] * d_j
-
-
-@inlined
-def square_lanes(f, z, at, blocks, lanes):
-    """First stage of S-2 over whole blocks of 32: squares of ``f - z`` into lanes 0 to 31, of f into lanes 32 to 63.
-
-    `f` and `z` are arrays of one dtype, read from element `at` on; the sums are those of plain loops, bit for bit.
-    """
-    _square_differences(f, at, z, at, blocks, lanes, 0)
-    _square_values(f, at, z, at, blocks, lanes, LANES)
