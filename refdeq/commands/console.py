@@ -18,9 +18,9 @@ class ResultConsole(Console):
         raise BrokenPipeError
 
 
-def result_console() -> ResultConsole:
-    """Console on stdout; 120 columns where the output is not a terminal, so that tables in logs are not cut."""
-    return ResultConsole(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=False)
+def result_console(width: int = 120) -> ResultConsole:
+    """Console on stdout; `width` columns where the output is not a terminal, so that tables in logs are not cut."""
+    return ResultConsole(width=None if sys.stdout.isatty() else width, highlight=False, soft_wrap=False)
 
 
 def progress_bar() -> Progress:

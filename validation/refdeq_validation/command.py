@@ -13,13 +13,10 @@ import typer
 from refdeq.errors import ArgumentError, BackendUnavailableError
 
 if TYPE_CHECKING:
+    from refdeq_validation.schedule import Selection
     from refdeq_validation.session import Declaration, Row
 
 __all__ = ["validate"]
-
-QUICK_SAMPLES = 128
-QUICK_STRIDE = 7
-"""Not a divisor of the four presets, through which the cases cycle."""
 
 
 def validate(
@@ -31,7 +28,7 @@ def validate(
     order: Annotated[list[str] | None, typer.Option(help="strict or fast; all a backend declares by default.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Threshold on the trained cells.")] = None,
     samples: Annotated[int | None, typer.Option(help="Inputs per trained cell; all by default.")] = None,
-    threads: Annotated[int, typer.Option(help="Chunks judged at the same time.")] = min(2, os.cpu_count() or 1),
+    threads: Annotated[int, typer.Option(help="Tasks judged at the same time.")] = min(2, os.cpu_count() or 1),
     report: Annotated[Path, typer.Option(help="Where the report is written.")] = Path("report.json"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the report instead of the table.")] = False,
 ) -> None:
@@ -45,39 +42,34 @@ def validate(
     Example: refdeq validate numba --quick
     """
     from refdeq_validation import report as reporting
+    from refdeq_validation.schedule import Selection, planned_ids
 
     began = time.perf_counter()
-    _check_options(samples, threads, report)
+    _check_options(samples, threads, threshold, report)
     declared, unavailable, named_missing = _find_backends(backends, order)
     cells, presets = _select(cell, preset)
-    console = _console(as_json)
-    planned = _planned(declared, cells, presets)
-    rows = _judge(declared, cells, presets, quick, samples, threads, threshold, console) if planned else []
+    selection = Selection(declared, cells, presets, quick, samples, threads, threshold)
+    planned = planned_ids(selection)
+    rows = _judge(selection) if planned else []
     code = reporting.exit_code(rows, len(planned), named_missing)
     data = reporting.report_data(rows, planned, unavailable, code, time.perf_counter() - began)
     reporting.write_json(report, data)
     if as_json:
         print(json.dumps(data, indent=2))
     else:
-        _print(console, rows, data, unavailable, report)
+        _print(rows, data, unavailable, report)
     raise typer.Exit(code)
 
 
-def _console(stderr: bool) -> Any:
-    """Console wide enough for the table where nothing limits it."""
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 132))
-
-
-def _check_options(samples: int | None, threads: int, report: Path) -> None:
+def _check_options(samples: int | None, threads: int, threshold: float | None, report: Path) -> None:
     if samples is not None and samples < 1:
         raise ArgumentError("--samples", expected="an integer >= 1", got=samples)
     if threads < 1:
         raise ArgumentError("--threads", expected="an integer >= 1", got=threads)
-    if not report.parent.is_dir():
-        raise ArgumentError("--report", expected="a path in an existing folder", got=report)
+    if threshold is not None and not threshold >= 0.0:
+        raise ArgumentError("--threshold", expected="a number >= 0", got=threshold)
+    if not report.parent.is_dir() or report.is_dir():
+        raise ArgumentError("--report", expected="a file name in an existing folder", got=report)
 
 
 def _find_backends(
@@ -116,60 +108,25 @@ def _select(cells: list[str] | None, presets: list[str] | None) -> tuple[list[st
     return list(cells or known), list(presets or PRESET_NAMES)
 
 
-def _planned(declared: list[Declaration], cells: list[str], presets: list[str]) -> list[str]:
-    """Ids of every row that must come out."""
-    return [
-        f"{declaration.name}/{cell}/{preset}"
-        for declaration in declared
-        for cell in cells
-        for preset in (*presets, "other rules" if cell == "designed" else "dense")
-    ]
-
-
-def _judge(
-    declared: list[Declaration],
-    cells: list[str],
-    presets: list[str],
-    quick: bool,
-    samples: int | None,
-    threads: int,
-    threshold: float | None,
-    console: Any,
-) -> list[Row]:
+def _judge(selection: Selection) -> list[Row]:
     """Judge everything, with a progress bar."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from refdeq.commands.console import progress_bar
+    from refdeq_validation import schedule
 
-    from refdeq.models import load_trained
-    from refdeq_validation.cases import PRESET_NAMES, designed_cases
-    from refdeq_validation.session import inputs_judged, judge_designed, judge_trained
-
-    cases = [] if "designed" not in cells else list(designed_cases())
-    dropped = set(PRESET_NAMES) - set(presets)
-    cases = [case for case in cases if not any(f"-{name}-" in case.name for name in dropped)]
-    cases = cases[::QUICK_STRIDE] if quick else cases
-    models = [load_trained(name) for name in cells if name != "designed"]
-    taken = samples if samples is not None else QUICK_SAMPLES if quick else None
-    inputs = sum(inputs_judged(declaration, model, taken) for declaration in declared for model in models)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn())
-    rows: list[Row] = []
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("judging", total=len(declared) * len(cases) + inputs * (1 + len(presets)))
-
-        def advance(steps: int) -> None:
-            progress.update(task, advance=steps)
-
-        for declaration in declared:
-            progress.update(task, description=declaration.name)
-            if "designed" in cells:
-                rows += judge_designed(declaration, cases, advance)
-            for model in models:
-                rows += judge_trained(declaration, model, presets, advance, samples=taken, threads=threads, threshold=threshold)
-    return rows
+    with progress_bar() as progress:
+        task = progress.add_task("judging")
+        return schedule.run(
+            selection,
+            begin=lambda total: progress.update(task, total=total),
+            advance=lambda steps: progress.update(task, advance=steps),
+        )
 
 
-def _print(console: Any, rows: list[Row], data: dict[str, Any], unavailable: list[tuple[str, str]], report: Path) -> None:
+def _print(rows: list[Row], data: dict[str, Any], unavailable: list[tuple[str, str]], report: Path) -> None:
+    from refdeq.commands.console import result_console
     from refdeq_validation import report as reporting
 
+    console = result_console(width=132)
     if rows:
         reporting.print_table(console, rows)
     for name, reason in unavailable:

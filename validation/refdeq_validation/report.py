@@ -62,7 +62,7 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
     """Print one table per declaration, one line per row, and every failure in words."""
     console.print(
         "dense res.: largest relative residual of the dense cell at the returned points; "
-        "time: untraced solve of at most 1024 inputs on one thread, ratio against the dense solve of the same backend"
+        "time: untraced solve of at most 512 inputs on one thread, ratio against the dense solve of the same backend"
     )
     for declaration in dict.fromkeys(row.declaration for row in rows):
         table = Table(

@@ -19,7 +19,7 @@ from refdeq_validation.cases import PRESET_NAMES, Case
 from refdeq_validation.runner import judge_case, judge_solve
 from refdeq_validation.verdicts import Failure, Findings
 
-__all__ = ["Declaration", "Row", "declarations", "inputs_judged", "judge_designed", "judge_trained"]
+__all__ = ["Declaration", "Row", "declarations", "inputs_judged", "judge_designed", "judge_trained", "time_rows"]
 
 CHUNK = 512
 """Samples judged at a time: they are independent, and a trace of 31 evaluations of 512 image samples is about 80 MB."""
@@ -30,7 +30,7 @@ STOP = StopRule(rtol=1e-3, max_eval=31)
 OP_SAMPLES = 1024
 """Inputs on which an op-level path is judged where the backend has fused plans: those are what a solve uses, and see all."""
 
-TIMED = 1024
+TIMED = 512
 """Inputs of the timed solve, at most."""
 
 THRESHOLDS = {"sine": 5e-3}
@@ -141,7 +141,7 @@ def judge_trained(
     advance: Callable[[int], None],
     *,
     samples: int | None = None,
-    threads: int = 2,
+    threads: int = 1,
     threshold: float | None = None,
 ) -> list[Row]:
     """Judge a declaration on a trained cell over its inputs, dense and with each preset.
@@ -156,21 +156,18 @@ def judge_trained(
         Of every preset; by default 5e-3 for the sine cell and 1e-2 otherwise.
     """
     picked = _spread(len(model.x), inputs_judged(declaration, model, samples))
-    tau = THRESHOLDS.get(model.name, DEFAULT_THRESHOLD) if threshold is None else threshold
     rows, dense = [], None
     for preset in (None, *presets):
-        rule = None if preset is None else DeltaRule.preset(preset, threshold=tau)
+        rule = _rule_of(preset, model, threshold)
         row = Row(declaration.name, model.name, preset or "dense")
         rows.append(row)
         try:
             z = _judge_chunks(declaration, model, picked, rule, row, advance, threads)
-            row.seconds = _measure(declaration, model, rule, min(TIMED, len(picked)))
         except Exception as error:  # a judged backend may break in any way; the row says how
             row.error = f"{type(error).__name__}: {error}"
             continue
         dense = z if rule is None else dense
         row.quality = _quality(model, picked, z, dense)
-        row.seconds_dense = rows[0].seconds
     return rows
 
 
@@ -241,17 +238,30 @@ def _in_order(
             yield result
 
 
-def _measure(declaration: Declaration, model: TrainedModel, rule: DeltaRule | None, count: int) -> float:
-    """Wall time of an untraced solve of `count` evenly spread inputs on one thread: the better of two."""
-    x = model.x[_spread(len(model.x), count)]
-    times = []
-    for _ in range(2):
-        began = time.perf_counter()
-        _solve(declaration, model, x, rule)
-        times.append(time.perf_counter() - began)
-        if times[-1] > 0.3:
-            break
-    return min(times)
+def _rule_of(preset: str | None, model: TrainedModel, threshold: float | None) -> DeltaRule | None:
+    if preset is None:
+        return None
+    default = THRESHOLDS.get(model.name, DEFAULT_THRESHOLD)
+    return DeltaRule.preset(preset, threshold=default if threshold is None else threshold)
+
+
+def time_rows(declaration: Declaration, model: TrainedModel, rows: Iterable[Row], threshold: float | None) -> None:
+    """Time an untraced solve per row that ran: of evenly spread inputs, on one thread, the better of two."""
+    dense = None
+    for row in rows:
+        if row.error:
+            continue
+        rule = _rule_of(None if row.preset == "dense" else row.preset, model, threshold)
+        x = model.x[_spread(len(model.x), min(TIMED, row.inputs))]
+        row.seconds = min(_seconds(declaration, model, x, rule) for _ in range(2))
+        dense = row.seconds if rule is None else dense
+        row.seconds_dense = dense
+
+
+def _seconds(declaration: Declaration, model: TrainedModel, x: np.ndarray, rule: DeltaRule | None) -> float:
+    began = time.perf_counter()
+    _solve(declaration, model, x, rule)
+    return time.perf_counter() - began
 
 
 def _solve(declaration: Declaration, model: TrainedModel, x: np.ndarray, rule: DeltaRule | None) -> Solution:
