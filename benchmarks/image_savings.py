@@ -4,8 +4,8 @@
 
 (P) runs a fixed budget of 31 evaluations from z = 0 without a stop test, as published. (S) stops every sample at a relative
 residual of 1e-3 and compares with the dense solve under the same stop. The saving is exact (C-1: sent elements times their
-fan-out, the first, dense evaluation included); the official figure counts as the published code does (C-3). The row at threshold
-0 shows what float32 saves by itself: iterates that have become bitwise stationary send nothing.
+fan-out, the first, dense evaluation included); the official figure counts as the published code does (C-3). The row at
+threshold 0 shows what float32 saves by itself: iterates that have become bitwise stationary send nothing.
 """
 
 from __future__ import annotations

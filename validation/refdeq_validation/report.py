@@ -135,7 +135,8 @@ def report_data(
 
 
 def _row_data(row: Row) -> dict[str, Any]:
-    return {
+    """JSON-able fields of a row; numbers that are not finite, as a broken backend may make them, become null."""
+    data = {
         "id": f"{row.declaration}/{row.cell}/{row.preset}",
         "disposition": row.disposition,
         "runs": row.runs,
@@ -152,6 +153,7 @@ def _row_data(row: Row) -> dict[str, Any]:
         "seconds": row.seconds,
         "seconds_dense": row.seconds_dense,
     }
+    return {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in data.items()}
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
