@@ -5,8 +5,10 @@ solved to the end before the next: gate and list every row, accumulate tile by t
 and step every row. Which samples share a block changes no bit: strict order holds per output (N-6), and in fast order the sums
 have one fixed order too. Nothing is allocated here.
 
-Work that cannot change a bit is left out: a row that sends nothing keeps its accumulator, hence its f; and a Picard row that
-sent nothing and whose state stayed what it was will stay so, so that all its later evaluations only count.
+Work that cannot change a bit is left out. A row that sends nothing (an *idle* evaluation) keeps its accumulator, hence its f. And
+a Picard row *rests* after an idle evaluation other than its first: its next argument is f, which is the argument it had, so that
+every later evaluation sees what this one saw and only counts. (Under "always" the reference has moved to the value meanwhile; the
+difference is then zero, which a rule that sent nothing before does not send either.)
 """
 
 from __future__ import annotations
@@ -20,9 +22,6 @@ from refdeq_numba.fused_data import BLOCK
 from refdeq_numba.fused_residual import euclidean, largest
 
 __all__ = ["solve_samples"]
-
-RESTING = 1 << 62
-"""Count of idle evaluations that stands for a row whose state no longer changes."""
 
 
 @inlined
@@ -42,7 +41,7 @@ def _load_block(settings, bias, inputs, results, work, first, rows):
             rows_of.copy_row(n, inputs.a, b, work.a, i)
         results.evaluations[b] = 0 if is_reset else inputs.evaluations[b]
         results.n_eval[b] = results.sent[b] = results.nonzero[b] = results.macs[b] = 0
-        work.is_live[i], work.idle[i] = True, 0
+        work.is_live[i], work.is_resting[i], work.is_idle[i] = True, False, False
 
 
 @inlined
@@ -89,19 +88,15 @@ def _gate_row(settings, inputs, results, work, i, b):
 @inlined
 def _gate_block(settings, inputs, results, work, target, k, first, rows):
     """Gate every live row and sort the rows by what they use; return how many are full, how many listed, and their columns."""
-    # After an idle evaluation z, a and f are what they were; under "always" r is so only after the second.
-    rest_after = (2 if settings.is_always else 1) if settings.may_rest else RESTING
     n, n_full, n_listed, total = settings.n, 0, 0, 0
     for i in range(rows):
         if not work.is_live[i]:
             continue
-        if work.idle[i] >= rest_after:
-            work.idle[i] = RESTING
+        if work.is_idle[i] and settings.may_rest:
+            work.is_resting[i] = True
             continue
         used, is_fresh = _gate_row(settings, inputs, results, work, i, first + i)
-        is_idle = used == 0 and k > 0
-        work.idle[i] = work.idle[i] + 1 if is_idle else 0
-        work.is_fresh[i], work.is_stale[i] = is_fresh, not is_idle or settings.is_folded
+        work.is_fresh[i], work.is_idle[i] = is_fresh, used == 0 and k > 0
         if is_fresh or settings.is_folded:
             for j in range(target.shape[1]):
                 target[i, j] = 0
@@ -186,8 +181,8 @@ def _finish_block(settings, bias, inputs, results, tracks, work, k, first, rows)
         if not work.is_live[i]:
             continue
         b = first + i
-        if work.idle[i] < RESTING:
-            if work.is_stale[i]:
+        if not work.is_resting[i]:
+            if not work.is_idle[i] or s.is_folded:
                 if s.is_folded:
                     rows_of.fold_bias(n, work.sums, bias, work.is_fresh[i], a, i)
                 _add_phase(n, s.is_folded, bias, inputs.phase, tracks.linear, a, f, i, b, k)

@@ -132,8 +132,8 @@ class Work(NamedTuple):
 
     ``z, f, u, r, d, a, sums, mask`` are (R, L), and ``octets`` is mask seen as uint64; ``columns`` (R, L) and ``ends``
     (R, blocks + 1) are the lists of sent columns and where each block of columns ends in them. Per sample: whether it is live,
-    whether its sum begins anew, whether its f must be computed again, how many evaluations in a row sent nothing, and what the
-    stop rule remembers. ``full`` and ``listed`` are lists of rows.
+    begins its sum anew, sent nothing, rests (see :mod:`refdeq_numba.fused`), and what the stop rule remembers. ``full`` and
+    ``listed`` are lists of rows.
     """
 
     z: np.ndarray
@@ -150,8 +150,8 @@ class Work(NamedTuple):
     lanes: np.ndarray
     is_live: np.ndarray
     is_fresh: np.ndarray
-    is_stale: np.ndarray
-    idle: np.ndarray
+    is_idle: np.ndarray
+    is_resting: np.ndarray
     full: np.ndarray
     listed: np.ndarray
     first_residual: np.ndarray
@@ -215,8 +215,8 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
     """Allocate everything one thread needs (see :class:`Work`); `window` is that of the stagnation test."""
     rows, length = rows_per_block(n, dtype), _padded(n, dtype)
     z, f, u, r, d, a, sums = (aligned((rows, length), dtype) for _ in range(7))
-    flags = [np.zeros(rows, dtype=np.bool_) for _ in range(3)]
-    numbers = [np.zeros(rows, dtype=np.int64) for _ in range(3)]
+    flags = [np.zeros(rows, dtype=np.bool_) for _ in range(4)]
+    lists = [np.zeros(rows, dtype=np.int64) for _ in range(2)]
     mask = aligned((rows, length), np.dtype(np.bool_))
     return Work(
         z,
@@ -233,10 +233,10 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
         lanes=aligned((64,), np.dtype(np.float64)),
         is_live=flags[0],
         is_fresh=flags[1],
-        is_stale=flags[2],
-        idle=numbers[0],
-        full=numbers[1],
-        listed=numbers[2],
+        is_idle=flags[2],
+        is_resting=flags[3],
+        full=lists[0],
+        listed=lists[1],
         first_residual=np.zeros(rows),
         older=np.zeros(rows),
         recent=np.zeros((rows, max(window, 1))),

@@ -91,17 +91,20 @@ class Emitter:
         self._is_fused = is_fused and has_fused_multiply_add()
 
     def const(self, value):
+        """An index."""
         return ir.Constant(_INDEX, value)
 
     def _vector_at(self, base, index):
         return self.b.bitcast(self.b.gep(base, [index]), self.vector.as_pointer())
 
     def load(self, base, index):
+        """One vector from element `index` on."""
         value = self.b.load(self._vector_at(base, index), typ=self.vector)
         value.align = self.bytes
         return value
 
     def store(self, value, base, index):
+        """Write one vector from element `index` on."""
         self.b.store(value, self._vector_at(base, index)).align = self.bytes
 
     def spread(self, base, index):
