@@ -1,15 +1,15 @@
-"""Other orders of summation: accepted when declared fast, rejected when declared strict; what they get wrong is rejected too."""
+"""Other orders of summation: accepted when declared fast, rejected when declared strict; wrong sums are rejected as either."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from planting.orders import ORDERS, OtherOrder
-
-from refdeq.registry import load_backend
 from refdeq_numba.machine import has_fused_multiply_add
 from refdeq_validation.cases import designed_cases
 from refdeq_validation.runner import judge_case
+
+from refdeq.registry import load_backend
 
 CASES = [case for case in designed_cases() if case.rule is not None]
 SIMPLE = [case for case in CASES if case.family != "graph"][::5]

@@ -17,6 +17,7 @@ from refdeq_validation import arithmetic, bounds, stops
 from refdeq_validation.comparing import Comparer
 from refdeq_validation.nodes import LinearNode, classify, linear_node
 from refdeq_validation.run import Run
+from refdeq_validation.structure import has_structure
 from refdeq_validation.verdicts import Findings
 
 __all__ = ["replay"]
@@ -58,7 +59,7 @@ class _Replay:
     # ------------------------------------------------------------------------------------------------------------- overall
 
     def judge(self) -> None:
-        if not self._structure():
+        if not has_structure(self.run, self.compare, self.hoisted, self.loop, self.gated):
             return
         env: Arrays = {**self.run.parameters, **self.run.x}
         self._judge_hoisted(env)
@@ -70,34 +71,11 @@ class _Replay:
             previous = self._judge_evaluation(t, rows, env, previous)
         self._judge_ending(previous)
 
-    def _structure(self) -> bool:
-        """Shapes, dtypes and the bookkeeping of who took part."""
-        trace, run, ok = self.trace, self.run, True
-        taken = trace.active.sum(axis=0)
-        ok &= self.compare.bits("structure", -1, "n_eval against trace", taken, run.n_eval)
-        if self.batch:
-            ok &= self.compare.equal("structure", "length of trace", int(run.n_eval.max()), len(trace))
-        for part, shape_of in (("z", "states"), ("f", "states")):
-            for state, shape in run.graph[shape_of].items():
-                array = getattr(trace, part).get(state)
-                wanted = ((len(trace), self.batch, *shape), self.dtype)
-                got = None if array is None else (array.shape, array.dtype)
-                ok &= self.compare.equal("structure", f"trace.{part}[{state}]", wanted, got)
-        for part, names in (("a", self.gated), ("r", self._watched()), ("mask", self._watched())):
-            ok &= self.compare.equal("structure", f"trace.{part}", sorted(names), sorted(getattr(trace, part)))
-        return ok
-
-    def _watched(self) -> set[str]:
-        return {node["inputs"][0] for node in self.loop if node["name"] in self.gated}
-
     def _judge_hoisted(self, env: Arrays) -> None:
         """Nodes that depend on x only: exact operators bitwise, sums by order."""
         rows = np.arange(self.batch)
         for node in self.hoisted:
-            got = self.trace.hoisted.get(node["name"])
-            if got is None:
-                self.compare.equal("structure", f"trace.hoisted[{node['name']}]", "present", "absent")
-                continue
+            got = self.trace.hoisted[node["name"]]
             self._judge_free_node(-1, node, env, rows, got)
             env[node["name"]] = got
 
