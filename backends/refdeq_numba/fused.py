@@ -5,10 +5,10 @@ solved to the end before the next: gate and list every row, accumulate tile by t
 and step every row. Which samples share a block changes no bit: strict order holds per output (N-6), and in fast order the sums
 have one fixed order too. Nothing is allocated here.
 
-Work that cannot change a bit is left out. A row that sends nothing (an *idle* evaluation) keeps its accumulator, hence its f. And
-a Picard row *rests* after an idle evaluation other than its first: its next argument is f, which is the argument it had, so that
-every later evaluation sees what this one saw and only counts. (Under "always" the reference has moved to the value meanwhile; the
-difference is then zero, which a rule that sent nothing before does not send either.)
+Work that cannot change a bit is left out. A row that sends nothing (an *idle* evaluation) keeps its accumulator, hence its f.
+And a Picard row *rests* after an idle evaluation other than its first: its next argument is f, which is the argument it had, so
+that every later evaluation sees what this one saw and only counts. (Under "always" the reference has moved to the value
+meanwhile; the difference is then zero, which a rule that sent nothing before does not send either.)
 """
 
 from __future__ import annotations
