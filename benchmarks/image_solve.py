@@ -183,8 +183,9 @@ def where_time_goes(work, order, rounds):
     runs = {name: Contender(name, lambda solve=solve: work.solve(*solve), order) for name, solve in solves.items()}
     time_interleaved(list(runs.values()), rounds)
     rows = work.batch * EVALUATIONS
-    activation = max(0.0, runs["every"].median - runs["identity"].median) / rows
-    gate = max(0.0, runs["quiet"].median - runs["start"].median) / (rows - work.batch)
+    least = {name: min(run.times) for name, run in runs.items()}  # differences of medians would be differences of noise
+    activation = max(0.0, least["every"] - least["identity"]) / rows
+    gate = max(0.0, least["quiet"] - least["start"]) / (rows - work.batch)
     return activation, gate
 
 
@@ -243,7 +244,7 @@ def limits(work, found, order, rounds):
     point = point_of_interest(found, order)
     activation, gate = where_time_goes(work, order, rounds)
     computed, gated = rows_by_kind(work, rd.DeltaRule(threshold=point.tau))
-    rows, total = work.batch * EVALUATIONS, point.median
+    rows, total = work.batch * EVALUATIONS, min(point.times)
     for_activation, for_gate = activation * computed * rows / total, gate * gated * rows / total
     rest = 1.0 - for_activation - for_gate
     rate = point.macs * rows * work.n**2 / max(rest * total, 1e-9) / 1e9

@@ -1,6 +1,7 @@
 """How kernels are compiled: lazily, cached on disk, exact in bits unless they say otherwise.
 
-Two decorators. :func:`compiled` is for kernels that Python calls, :data:`inlined` for the small functions they are made of.
+:func:`compiled` is for kernels that Python calls, :data:`inlined` for the small functions they are made of, :data:`uncounted`
+for those of them that get arrays and are called very often.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from numba import njit
 
 from refdeq import scalar
 
-__all__ = ["compiled", "inlined"]
+__all__ = ["compiled", "inlined", "uncounted"]
 
 inlined = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True)
 """Decorator of small functions that must vanish into their callers, exact in bits wherever they end up.
 
 ``fastmath=False`` has to be said: a function that leaves it unset inherits the setting of whichever caller is compiled first,
 and every later caller shares that compilation, strict ones included.
+"""
+
+uncounted = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True, _nrt=False)
+"""As :data:`inlined`, without counting references to arrays, which a caller holds anyway; such a function cannot allocate.
+
+Counting is an atomic operation per array and call: for a function that treats one row it costs as much as the row.
 """
 
 
@@ -49,7 +56,8 @@ def compiled(function: Callable[..., Any]) -> Any:
 def _digest_inlined() -> str:
     """Digest of the files whose functions are inlined into kernels, and of the constants they take from the reference."""
     texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-    texts = [text for text in texts if b"\n@inlined" in text or b"\n@intrinsic" in text]
+    marks = b"\n@inlined", b"\n@uncounted", b"\n@intrinsic", b"    @intrinsic"
+    texts = [text for text in texts if any(mark in text for mark in marks)]
     return hashlib.sha256(b"\0".join([*texts, Path(scalar.__file__).read_bytes()])).hexdigest()
 
 

@@ -17,14 +17,14 @@ import numpy as np
 
 from refdeq_numba import fused_rows as rows_of
 from refdeq_numba import simd
-from refdeq_numba.compilation import compiled, inlined
+from refdeq_numba.compilation import compiled, uncounted
 from refdeq_numba.fused_data import BLOCK
 from refdeq_numba.fused_residual import euclidean, largest
 
 __all__ = ["solve_samples"]
 
 
-@inlined
+@uncounted
 def _load_block(settings, bias, inputs, results, work, first, rows):
     """State and memory of the samples of a block, from a reset or from before (D-5, D-9)."""
     n, is_reset = settings.n, inputs.evaluations.shape[0] == 0
@@ -44,7 +44,7 @@ def _load_block(settings, bias, inputs, results, work, first, rows):
         work.is_live[i], work.is_resting[i], work.is_idle[i] = True, False, False
 
 
-@inlined
+@uncounted
 def _gate_row(settings, inputs, results, work, i, b):
     """Watch and gate one sample (D-1 to D-5, D-10, D-12); return how many columns it uses, and whether for a fresh sum.
 
@@ -85,7 +85,7 @@ def _gate_row(settings, inputs, results, work, i, b):
     return used, is_fresh
 
 
-@inlined
+@uncounted
 def _gate_block(settings, inputs, results, work, target, k, first, rows):
     """Gate every live row and sort the rows by what they use; return how many are full, how many listed, and their columns."""
     n, n_full, n_listed, total = settings.n, 0, 0, 0
@@ -117,7 +117,7 @@ def _gate_block(settings, inputs, results, work, target, k, first, rows):
     return n_full // simd.GROUP, n_listed, total
 
 
-@inlined
+@uncounted
 def _accumulate_groups(is_fast, n, weights, full, target, differences, n_groups):
     """Accumulate the rows that use every column: four rows, one block of columns and one tile of outputs at a time."""
     length = target.shape[1]
@@ -134,7 +134,7 @@ def _accumulate_groups(is_fast, n, weights, full, target, differences, n_groups)
                     simd.group(is_fast, width, shift, a, at, weights.panel, first, start, stop, d, rows)
 
 
-@inlined
+@uncounted
 def _accumulate_lists(is_simd, is_fast, weights, listed, ends, columns, target, differences, n_listed, stride):
     """Accumulate the rows that use a list of columns: `stride` blocks of columns and one tile of outputs at a time."""
     length, blocks = target.shape[1], ends.shape[1] - 1
@@ -155,7 +155,7 @@ def _accumulate_lists(is_simd, is_fast, weights, listed, ends, columns, target, 
                     simd.row_plain(width, a, row + output, weights.panel, first, index, start, stop, d, row)
 
 
-@inlined
+@uncounted
 def _add_phase(n, is_folded, bias, phase, linear, a, f, i, b, k):
     """Argument of the activation: accumulator, separate bias, phase, added in this order (D-6, E-1)."""
     has_bias, is_tracked, has_phase = bias.shape[0] > 0 and not is_folded, linear.shape[0] > 0, phase.shape[0] > 0
@@ -172,7 +172,7 @@ def _add_phase(n, is_folded, bias, phase, linear, a, f, i, b, k):
         rows_of.add_rows(n, f, i, phase, b, f)
 
 
-@inlined
+@uncounted
 def _finish_block(settings, bias, inputs, results, tracks, work, k, first, rows):
     """Value, residual, decision, trace and step of every live row after its accumulate; return how many are final now."""
     s, n, n_final, is_tracked = settings, settings.n, 0, tracks.active.shape[0] > 0
@@ -219,7 +219,7 @@ def _finish_block(settings, bias, inputs, results, tracks, work, k, first, rows)
     return n_final
 
 
-@inlined
+@uncounted
 def _track(n, is_gated, tracks, z, f, r, a, mask, distance, scale, i, b, k):
     """Write one evaluation of one sample into the trace (S-10)."""
     tracks.active[k, b] = True
@@ -232,7 +232,7 @@ def _track(n, is_gated, tracks, z, f, r, a, mask, distance, scale, i, b, k):
         rows_of.copy_row(n, mask, i, tracks.mask[k], b)
 
 
-@inlined
+@uncounted
 def _stride(used, possible, blocks):
     """Blocks of columns per pass of the lists: few keep a tile in the first-level cache, many spare the accumulators' traffic.
 

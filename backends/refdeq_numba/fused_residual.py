@@ -11,7 +11,7 @@ import llvmlite.ir as ir
 import numpy as np
 from numba import types
 
-from refdeq_numba.compilation import inlined
+from refdeq_numba.compilation import uncounted
 from refdeq_numba.machine import intrinsic
 from refdeq_numba.simd import Emitter, pointer
 
@@ -63,7 +63,7 @@ def _square_kernel(is_difference):
 _square_differences, _square_values = (_square_kernel(is_difference) for is_difference in (True, False))
 
 
-@inlined
+@uncounted
 def square_lanes(f, z, at, blocks, lanes):
     """First stage of S-2 over whole blocks of 32: squares of ``f - z`` into lanes 0 to 31, of f into lanes 32 to 63.
 
@@ -73,7 +73,7 @@ def square_lanes(f, z, at, blocks, lanes):
     _square_values(f, at, z, at, blocks, lanes, LANES)
 
 
-@inlined
+@uncounted
 def largest(n, f, z, i):
     """``||f - z||`` and ``||f||`` in the maximum norm (S-2): NaN wins, because every comparison with it is false."""
     distance = scale = 0.0
@@ -86,7 +86,7 @@ def largest(n, f, z, i):
     return distance, scale
 
 
-@inlined
+@uncounted
 def euclidean(is_simd, n, f, z, lanes, i):
     """``||f - z||`` and ``||f||`` in the Euclidean norm by the pinned tree of 32 lanes, in float64 (S-2)."""
     whole = n - n % LANES
@@ -106,7 +106,7 @@ def euclidean(is_simd, n, f, z, lanes, i):
     return math.sqrt(distance), math.sqrt(scale)
 
 
-@inlined
+@uncounted
 def _square_lanes_plain(whole, f, z, lanes, i):
     """The twin of :func:`refdeq_numba.simd.square_lanes`."""
     for lane in range(2 * LANES):

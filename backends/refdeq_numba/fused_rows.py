@@ -13,7 +13,7 @@ import numpy as np
 
 from refdeq.types import Status
 from refdeq_numba import activations
-from refdeq_numba.compilation import inlined
+from refdeq_numba.compilation import uncounted
 from refdeq_numba.fused_data import BLOCK
 from refdeq_numba.simd import count_trailing_zeros
 
@@ -49,14 +49,14 @@ _NONFINITE, _DIVERGED, _STAGNATED = int(Status.NONFINITE), int(Status.DIVERGED),
 # rows ---------------------------------------------------------------------------------------------------------------------
 
 
-@inlined
+@uncounted
 def copy_row(n, source, s, out, i):
     """Copy n elements of a row."""
     for j in range(n):
         out[i, j] = source[s, j]
 
 
-@inlined
+@uncounted
 def add_rows(n, left, i, right, s, out):
     """``out = fl(left + right)``; a `right` with a single row is a parameter and serves every sample."""
     row = s if right.shape[0] > 1 else 0
@@ -64,7 +64,7 @@ def add_rows(n, left, i, right, s, out):
         out[i, j] = left[i, j] + right[row, j]
 
 
-@inlined
+@uncounted
 def multiply_rows(n, left, i, right, s, out):
     """``out = fl(left * right)``, as :func:`add_rows`."""
     row = s if right.shape[0] > 1 else 0
@@ -72,7 +72,7 @@ def multiply_rows(n, left, i, right, s, out):
         out[i, j] = left[i, j] * right[row, j]
 
 
-@inlined
+@uncounted
 def relax_row(n, alpha, beta, f, z, i):
     """Krasnoselskii-Mann step (S-6)."""
     for j in range(n):
@@ -82,7 +82,7 @@ def relax_row(n, alpha, beta, f, z, i):
 # gate ---------------------------------------------------------------------------------------------------------------------
 
 
-@inlined
+@uncounted
 def send(n, is_ge, threshold, u, r, d, mask, i):
     """Differences and their elementwise decisions (D-1, D-2), written so that a NaN difference is sent."""
     for j in range(n):
@@ -95,7 +95,7 @@ def send(n, is_ge, threshold, u, r, d, mask, i):
             mask[i, j] = not (abs(d[i, j]) <= threshold[j])
 
 
-@inlined
+@uncounted
 def share_decision(n, mask, i):
     """One decision for the whole sample (D-10)."""
     is_any = False
@@ -105,7 +105,7 @@ def share_decision(n, mask, i):
         mask[i, j] = is_any
 
 
-@inlined
+@uncounted
 def list_columns(n, octets, columns, ends, i):
     """List the sent columns in ascending order, note where each block of 64 ends, return how many there are.
 
@@ -126,7 +126,7 @@ def list_columns(n, octets, columns, ends, i):
     return count
 
 
-@inlined
+@uncounted
 def list_all(n, columns, ends, i):
     """List every column."""
     for j in range(n):
@@ -135,7 +135,7 @@ def list_all(n, columns, ends, i):
         ends[i, block] = min(n, block * BLOCK)
 
 
-@inlined
+@uncounted
 def remember_sent(count, u, columns, r, i):
     """Take the value into the reference where it was sent (D-4, ``sent``)."""
     for position in range(count):
@@ -143,7 +143,7 @@ def remember_sent(count, u, columns, r, i):
         r[i, j] = u[i, j]
 
 
-@inlined
+@uncounted
 def count_nonzero(n, d, mask, i):
     """Sent differences that are not zero (C-3)."""
     count = 0
@@ -155,7 +155,7 @@ def count_nonzero(n, d, mask, i):
 # value of the cell --------------------------------------------------------------------------------------------------------
 
 
-@inlined
+@uncounted
 def fold_bias(n, sums, bias, is_dense, a, i):
     """Accumulator that carries its bias (D-6): ``a + b`` of a dense sum, ``fl(fl(fl(s + b) + a) - b)`` of a sparse one."""
     if is_dense:
@@ -166,7 +166,7 @@ def fold_bias(n, sums, bias, is_dense, a, i):
             a[i, j] = ((sums[i, j] + bias[0, j]) + a[i, j]) - bias[0, j]
 
 
-@inlined
+@uncounted
 def activate(kind, slope, f, i):
     """Activation of one whole padded row, in place: float64 arithmetic, rounded once to the dtype of the cell (N-8)."""
     length = f.shape[1]
@@ -193,7 +193,7 @@ def activate(kind, slope, f, i):
 # decision -----------------------------------------------------------------------------------------------------------------
 
 
-@inlined
+@uncounted
 def decide(rtol, atol, eps, divergence, max_eval, distance, scale, first_distance, is_stalled, made):
     """Status after evaluation number `made` (S-3): the first that applies in the order of the clause."""
     if not (math.isfinite(distance) and math.isfinite(scale)):
@@ -209,7 +209,7 @@ def decide(rtol, atol, eps, divergence, max_eval, distance, scale, first_distanc
     return _MAX_EVAL if made >= max_eval else _RUNNING
 
 
-@inlined
+@uncounted
 def is_stagnated(window, ratio, recent, older, i, distance, made):
     """Whether the lowest of the last w residuals is not below q times the lowest before them (S-3), from a ring of w."""
     if window == 0:

@@ -25,7 +25,7 @@ import numpy as np
 from numba import types
 
 from refdeq.errors import ArgumentError
-from refdeq_numba.compilation import inlined
+from refdeq_numba.compilation import uncounted
 from refdeq_numba.machine import has_fused_multiply_add, intrinsic
 
 __all__ = [
@@ -219,7 +219,7 @@ _row_8_fused, _row_2_fused = (_row_kernel(vectors, True) for vectors in TILES)
 _group, _group_fused = (_group_kernel(TILES[-1], is_fused) for is_fused in (False, True))
 
 
-@inlined
+@uncounted
 def row(is_fused, vectors, a, at, w, first, index, start, stop, d, d_at):
     """Add the listed columns to one tile of one sample (N-6, D-7).
 
@@ -245,7 +245,7 @@ def row(is_fused, vectors, a, at, w, first, index, start, stop, d, d_at):
         _row_2(a, at, w, first, index, start, stop, d, d_at)
 
 
-@inlined
+@uncounted
 def group(is_fused, width, shift, a, at, w, first, start, stop, d, d_at):
     """Add the columns [start, stop) to two vectors of four samples (N-6), those at `shift` of a tile of `width` outputs.
 
@@ -258,7 +258,7 @@ def group(is_fused, width, shift, a, at, w, first, start, stop, d, d_at):
         _group(a, places, w, first + shift, width, start, stop, d, d_at)
 
 
-@inlined
+@uncounted
 def row_plain(width, a, at, w, first, index, start, stop, d, d_at):
     """The twin of :func:`row` in strict order: the same sums by plain loops."""
     for p in range(start, stop):
