@@ -34,7 +34,7 @@ __all__ = ["load_copy"]
 PACKAGE = "refdeq_numba"
 FOLDER = Path(refdeq_numba.__file__).parent
 INTERPRETED = ("fused", "fused_residual", "fused_rows")
-DECORATORS = ("compiled", "inlined", "spliced")
+DECORATORS = ("compiled", "inlined", "spliced", "uncounted")
 
 _numbers = itertools.count()
 
