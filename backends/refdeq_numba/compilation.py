@@ -24,7 +24,8 @@ inlined = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True
 and every later caller shares that compilation, strict ones included.
 """
 
-uncounted = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True, _nrt=False)
+_njit: Any = njit  # whose declared type omits the option that switches counting off
+uncounted = _njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True, _nrt=False)
 """As :data:`inlined`, without counting references to arrays, which a caller holds anyway; such a function cannot allocate.
 
 Counting is an atomic operation per array and call: for a function that treats one row it costs as much as the row.

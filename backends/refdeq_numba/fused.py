@@ -23,6 +23,14 @@ from refdeq_numba.fused_residual import euclidean, largest
 
 __all__ = ["solve_samples"]
 
+FILL = (7, 10)
+"""Share of the columns from which a row is filled with zeros and accumulated whole, in a group of four.
+
+This changes no bit in strict order: the weights are finite (else it is not done), so that each term more is a zero of some
+sign; and a sum that began at +0 (after a reset, else it is not done) is never -0, to which alone a zero can do anything. Whether
+a row is filled depends on that row only.
+"""
+
 
 @uncounted
 def _load_block(settings, bias, inputs, results, work, first, rows):
@@ -48,7 +56,8 @@ def _load_block(settings, bias, inputs, results, work, first, rows):
 def _gate_row(settings, inputs, results, work, i, b):
     """Watch and gate one sample (D-1 to D-5, D-10, D-12); return how many columns it uses, and whether for a fresh sum.
 
-    Differences of columns that are not sent stay in ``work.d`` and are never read (D-7): D-3 needs no zeros.
+    Differences of columns that are not sent stay in ``work.d`` and are never read (D-7): D-3 needs no zeros. The exception are
+    *filled* rows, which send so much that all columns are cheaper (``FILL``): they get the zeros and use every column.
     """
     n, evaluation = settings.n, results.evaluations[b]
     u, r, d, mask = work.u, work.r, work.d, work.mask
@@ -64,25 +73,29 @@ def _gate_row(settings, inputs, results, work, i, b):
         rows_of.copy_row(n, u, i, r, i)
         for j in range(n):
             mask[i, j] = True
-        sent, is_fresh = n, True
+        sent, is_fresh, is_filled = n, True, True
     else:
         rows_of.send(n, settings.is_ge, settings.threshold, u, r, d, mask, i)
         if settings.is_by_sample:
             rows_of.share_decision(n, mask, i)
-        sent = rows_of.list_columns(n, work.octets, work.columns, work.ends, i)
-        if settings.is_always:
-            rows_of.copy_row(n, u, i, r, i)
-        elif sent > 0:
-            rows_of.remember_sent(sent, u, work.columns, r, i)
+        sent = rows_of.count_columns(work.octets, i)
+        is_filled = settings.may_fill and sent * FILL[1] > n * FILL[0]
+        if is_filled:
+            rows_of.fill_and_remember(n, settings.is_always, u, mask, d, r, i)
+        else:
+            rows_of.list_columns(n, work.octets, work.columns, work.ends, i)
+            if settings.is_always:
+                rows_of.copy_row(n, u, i, r, i)
+            else:
+                rows_of.remember_sent(sent, u, work.columns, r, i)
         is_fresh = settings.refresh > 0 and evaluation > 0 and evaluation % settings.refresh == 0
     results.sent[b] += sent
     is_counted = settings.may_send_zeros or evaluation == 0
     results.nonzero[b] += rows_of.count_nonzero(n, d, mask, i) if is_counted else sent
     if is_fresh and evaluation > 0:
         rows_of.copy_row(n, r, i, d, i)
-    used = n if is_fresh else sent
-    results.macs[b] += used * n
-    return used, is_fresh
+    results.macs[b] += (n if is_fresh else sent) * n
+    return n if is_fresh or is_filled else sent, is_fresh
 
 
 @uncounted
@@ -104,7 +117,7 @@ def _gate_block(settings, inputs, results, work, target, k, first, rows):
             work.full[n_full] = i
             n_full += 1
         elif used > 0:
-            if is_fresh:
+            if used == n:
                 rows_of.list_all(n, work.columns, work.ends, i)
             work.listed[n_listed] = i
             n_listed += 1

@@ -36,7 +36,8 @@ class Weights(NamedTuple):
 
     ``panel`` is the (K, N) weight cut into tiles of outputs, tile after tile, each with its columns of the original weight
     contiguous, padded with zeros to whole vectors. Tile t begins at ``start[t]``, holds ``vectors[t]`` vectors of `lanes`
-    outputs and its first output is ``output[t]``. ``bias`` is (1, n), or (0, n) when there is none.
+    outputs and its first output is ``output[t]``. ``bias`` is (1, n), or (0, n) when there is none. ``is_finite`` says
+    whether all weights are finite, so that zero times any of them is zero.
     """
 
     panel: np.ndarray
@@ -45,6 +46,7 @@ class Weights(NamedTuple):
     output: np.ndarray
     bias: np.ndarray
     lanes: int
+    is_finite: bool
 
 
 class Settings(NamedTuple):
@@ -70,6 +72,7 @@ class Settings(NamedTuple):
     alpha: np.ndarray
     beta: np.ndarray
     is_simd: bool
+    may_fill: bool
     is_fused_add: bool
     rtol: float
     atol: float
@@ -198,7 +201,9 @@ def pack(weight: np.ndarray, bias: np.ndarray | None) -> Weights:
     for first, width in zip(output[:-1], widths, strict=True):
         panel[k * first : k * (first + width)] = padded[:, first : first + width].ravel()
     rows = np.zeros((0, n), dtype=weight.dtype) if bias is None else np.array(np.broadcast_to(bias, (1, n)))
-    return Weights(panel, k * output[:-1], np.array(vectors, dtype=np.int64), output[:-1], rows, lanes)
+    return Weights(
+        panel, k * output[:-1], np.array(vectors, dtype=np.int64), output[:-1], rows, lanes, bool(np.isfinite(weight).all())
+    )
 
 
 def rows_per_block(n: int, dtype: np.dtype) -> int:

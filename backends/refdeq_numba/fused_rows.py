@@ -22,8 +22,10 @@ __all__ = [
     "activate",
     "add_rows",
     "copy_row",
+    "count_columns",
     "count_nonzero",
     "decide",
+    "fill_and_remember",
     "fold_bias",
     "is_stagnated",
     "list_all",
@@ -40,7 +42,7 @@ ACTIVATIONS = {"Identity": 0, "Relu": 1, "LeakyRelu": 2, "Tanh": 3, "Sigmoid": 4
 
 _RELU, _LEAKY, _TANH, _SIGMOID, _SIN, _COS = (ACTIVATIONS[name] for name in tuple(ACTIVATIONS)[1:])
 
-_GATHER = np.uint64(0x0102040810204080)
+_GATHER, _ADD_BYTES = np.uint64(0x0102040810204080), np.uint64(0x0101010101010101)
 
 _RUNNING, _CONVERGED, _MAX_EVAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.MAX_EVAL)
 _NONFINITE, _DIVERGED, _STAGNATED = int(Status.NONFINITE), int(Status.DIVERGED), int(Status.STAGNATED)
@@ -133,6 +135,28 @@ def list_all(n, columns, ends, i):
         columns[i, j] = j
     for block in range(1, ends.shape[1]):
         ends[i, block] = min(n, block * BLOCK)
+
+
+@uncounted
+def count_columns(octets, i):
+    """How many columns are sent: bytes of 0 and 1 added eight at a time."""
+    count = np.int64(0)
+    for place in range(octets.shape[1]):
+        count += np.int64((octets[i, place] * _ADD_BYTES) >> np.uint64(56))
+    return count
+
+
+@uncounted
+def fill_and_remember(n, is_always, u, mask, d, r, i):
+    """For a row that sends nearly everything: D-3 with its zeros, and D-4, over the whole row."""
+    zero = d.dtype.type(0)
+    for j in range(n):
+        d[i, j] = d[i, j] if mask[i, j] else zero
+    if is_always:
+        copy_row(n, u, i, r, i)
+    else:
+        for j in range(n):
+            r[i, j] = u[i, j] if mask[i, j] else r[i, j]
 
 
 @uncounted

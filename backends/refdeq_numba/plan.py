@@ -124,7 +124,7 @@ class FusedExecutor:
     ) -> FusedResult:
         """Solve every sample (see :class:`refdeq.registry.Executor`)."""
         pattern, is_gated = self._plan.pattern, bool(self._plan.request.gates)
-        settings = self._settings(stop)
+        settings = self._settings(stop, memory is None)
         inputs = self._inputs(z0[pattern.state], hoisted, memory)
         results = _results(len(inputs.z), pattern.n, self._dtype, is_gated)
         tracks = _tracks(trace, pattern, self._dtype, is_gated)
@@ -169,7 +169,7 @@ class FusedExecutor:
             for future in [pool.submit(take_turns) for _ in range(threads)]:
                 future.result()
 
-    def _settings(self, stop: StopRule) -> Settings:
+    def _settings(self, stop: StopRule, is_reset: bool) -> Settings:
         request, pattern, dtype = self._plan.request, self._plan.pattern, self._dtype
         gate = request.gates.get(pattern.linear)
         alpha = request.solver.alpha if isinstance(request.solver, KrasnoselskiiMann) else 1.0
@@ -195,6 +195,7 @@ class FusedExecutor:
             alpha=np.array([alpha], dtype=dtype),
             beta=np.array([1.0 - alpha], dtype=dtype),
             is_simd=simd.is_enabled(),
+            may_fill=simd.is_enabled() and self._weights.is_finite and is_reset,
             is_fused_add=request.order == "fast",
             rtol=-1.0 if stop.rtol is None else float(stop.rtol),
             atol=-1.0 if stop.atol is None else float(stop.atol),

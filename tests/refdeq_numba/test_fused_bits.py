@@ -228,6 +228,37 @@ def test_warm_start_with_memory(check, same_bits, rng, preset):
     assert (again.memory.count > first.memory.count).all()
 
 
+@pytest.mark.parametrize("tau", [1e-3, 0.3])
+def test_memory_with_negative_zeros(check, same_bits, rng, tau):
+    """A sum that is -0 stays so under columns that are not sent, however many are sent."""
+    cell = rnn(rng, 9, "float32")
+    x = rng.uniform(-1, 1, (5, 2)).astype("float32")
+    taus = (np.inf, *[tau] * 8)
+    options = {"delta": rd.DeltaRule(threshold=taus), "stop": rd.StopRule(max_eval=3)}
+    first, reference = check(cell, x, **options)
+    for solution in (first, reference):
+        solution.memory.a["recurrent"][...] = -0.0
+        solution.memory.r["z"][...] = solution.z
+    options |= {"reuse": "state+memory", "trace": True}
+    compare(
+        same_bits,
+        rd.solve(cell, x, backend="numba", executor="fused", warm=first, **options),
+        rd.solve(cell, x, warm=reference, **options),
+    )
+
+
+@pytest.mark.parametrize("share", [0.6, 0.68, 0.72, 0.8, 0.97])
+@pytest.mark.parametrize("memory", ["always", "sent"])
+def test_rows_that_send_nearly_everything(check, rng, share, memory):
+    """On both sides of the share from which rows are filled with zeros."""
+    cell = siren(rng, 64, "float32")
+    x = rng.uniform(-1, 1, (11, 2)).astype("float32")
+    taus = np.where(rng.random(64) < share, 1e-6, np.inf)
+    for start in ("dense", "zero"):
+        rule = rd.DeltaRule(threshold=tuple(taus), memory=memory, start=start)
+        check(cell, x, delta=rule, stop=rd.StopRule(max_eval=5), trace=True)
+
+
 def test_trace_changes_no_bit(same_bits, rng):
     cell = siren(rng, 33, "float32")
     x = rng.uniform(-1, 1, (70, 2)).astype("float32")
