@@ -27,8 +27,8 @@ FILL = (7, 10)
 """Share of the columns from which a row is filled with zeros and accumulated whole, in a group of four.
 
 This changes no bit in strict order: the weights are finite (else it is not done), so that each term more is a zero of some
-sign; and a sum that began at +0 (after a reset, else it is not done) is never -0, to which alone a zero can do anything. Whether
-a row is filled depends on that row only.
+sign; and a sum that began at +0 (after a reset, else it is not done) is never -0, to which alone a zero can do anything.
+Whether a row is filled depends on that row only.
 """
 
 
