@@ -9,6 +9,8 @@ from pathlib import Path
 
 import refdeq_validation
 
+import refdeq
+
 FOLDER = Path(refdeq_validation.__file__).parent
 ALLOWED = {"refdeq.types", "refdeq.scalar"}
 
@@ -68,7 +70,7 @@ sys.modules["refdeq"] = package
 import refdeq_validation.replay
 print(sorted(name for name in sys.modules if name.startswith("refdeq.")))
 """
-    core = FOLDER.parents[1] / "refdeq"
+    core = Path(refdeq.__file__).parent
     allowed = {*ALLOWED, "refdeq.checks", "refdeq.errors"}
     done = subprocess.run([sys.executable, "-c", script % (allowed, str(core))], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

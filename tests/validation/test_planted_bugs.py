@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def kills(tmp_path_factory):
 
 def source_of(patch):
     if "." in patch.module:
-        return Path(FOLDER.parents[1], *patch.module.split(".")).with_suffix(".py").read_text()
+        return Path(find_spec(patch.module).origin).read_text()
     return (FOLDER / f"{patch.module}.py").read_text()
 
 
