@@ -107,3 +107,22 @@ class Kernels(Protocol):
 
     def relax(self, z: Array, f: Array, alpha: float, active: np.ndarray, out: Array) -> None:
         """Krasnoselskii-Mann step (S-6); `out` may be `z`; ``alpha = 1`` copies f."""
+
+    def flatten(self, parts: Sequence[Array], active: np.ndarray, out: Array) -> None:
+        """Concatenate the states of a sample, in declared order, into its row of `out`, shape (B, N)."""
+
+    def unflatten(self, rows: Array, active: np.ndarray, parts: Sequence[Array]) -> None:
+        """Take rows of shape (B, N) apart into the states: the inverse of :meth:`flatten`."""
+
+    def inner(self, columns: Sequence[Array], row: Array, active: np.ndarray, out: np.ndarray) -> None:
+        """Write ``<columns[i][b], row[b]>`` to the host array ``out[b, i]`` (S-7, S-8).
+
+        Products and sums in float64, by the pinned tree of S-2: 32 lanes of ascending stride, added in ascending order.
+        """
+
+    def combine(self, columns: Sequence[Array], weights: np.ndarray, active: np.ndarray, out: Array) -> None:
+        """Write ``sum_i weights[b, i] * columns[i][b]`` to ``out[b]`` (S-7, S-8); `weights` is a (B, k) float64 host array.
+
+        Formed in float64 from +0 in ascending i, each product and sum rounded, then rounded once to the dtype. A column whose
+        weight for a sample is 0 is not read for it. `out` may be one of the columns.
+        """

@@ -114,6 +114,32 @@ class ReferenceKernels:
             scalar = z.dtype.type
             out[active] = scalar(1.0 - alpha) * z[active] + scalar(alpha) * f[active]
 
+    def flatten(self, parts: Sequence[Array], active: Array, out: Array) -> None:
+        """States of a sample in one row."""
+        out[active] = np.concatenate([rows_of(part[active]) for part in parts], axis=1)
+
+    def unflatten(self, rows: Array, active: Array, parts: Sequence[Array]) -> None:
+        """States of a sample out of one row."""
+        first = 0
+        for part in parts:
+            size = int(np.prod(part.shape[1:]))
+            part[active] = rows[active, first : first + size].reshape(part[active].shape)
+            first += size
+
+    def inner(self, columns: Sequence[Array], row: Array, active: Array, out: Array) -> None:
+        """Inner products by the pinned tree (S-7, S-8)."""
+        wide = row[active].astype(np.float64)
+        for i, column in enumerate(columns):
+            out[active, i] = tree_sum(column[active].astype(np.float64) * wide)
+
+    def combine(self, columns: Sequence[Array], weights: Array, active: Array, out: Array) -> None:
+        """Linear combinations in float64, rounded once (S-7, S-8)."""
+        total = np.zeros(out.shape, dtype=np.float64)
+        for i, column in enumerate(columns):
+            read = active & (weights[:, i] != 0.0)
+            total[read] += weights[read, i, None] * column[read].astype(np.float64)
+        out[active] = total[active].astype(out.dtype)
+
 
 def _op_function(op: Op) -> OpFunction:
     """Wrap an operator's forward so that it touches active samples only."""
@@ -182,9 +208,15 @@ def _group_tiles(sent: Array, tile: tuple[int, int, int]) -> Array:
     return out
 
 
+def rows_of(values: Array) -> Array:
+    """One row per sample, also of a batch of no samples."""
+    rows: Array = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    return rows
+
+
 def flat(values: Array) -> Array:
     """Rows of float64, one per sample."""
-    return values.reshape(len(values), int(np.prod(values.shape[1:]))).astype(np.float64)
+    return rows_of(values).astype(np.float64)
 
 
 def norm_of(rows: Array, norm: str) -> Array:
@@ -196,14 +228,23 @@ def norm_of(rows: Array, norm: str) -> Array:
     if norm == "linf":
         largest: Array = np.max(np.abs(rows), axis=1, initial=0.0)
         return largest
-    squares = np.pad(rows * rows, ((0, 0), (0, -rows.shape[1] % 32)))
-    lanes = np.zeros((len(rows), 32))
-    for first in range(0, squares.shape[1], 32):
-        lanes = lanes + squares[:, first : first + 32]
-    total = np.zeros(len(rows))
+    return np.sqrt(tree_sum(rows * rows))
+
+
+def tree_sum(terms: Array) -> Array:
+    """Sum of each row of float64 by the pinned tree (S-2): 32 lanes of ascending stride, added in ascending order.
+
+    >>> tree_sum(np.ones((1, 40)))
+    array([40.])
+    """
+    padded = np.pad(terms, ((0, 0), (0, -terms.shape[1] % 32)))
+    lanes = np.zeros((len(padded), 32))
+    for first in range(0, padded.shape[1], 32):
+        lanes = lanes + padded[:, first : first + 32]
+    total = np.zeros(len(padded))
     for lane in range(32):
         total = total + lanes[:, lane]
-    return np.sqrt(total)
+    return total
 
 
 class ReferenceBackend:

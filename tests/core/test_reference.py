@@ -47,13 +47,20 @@ def primitives(rng):
     yield "residual", lambda: KERNELS.residual([u], [copied], "l2", ACTIVE, res, scale), outs(res, scale)
     z = batched(4)
     yield "relax", lambda: KERNELS.relax(z, u, 0.5, ACTIVE, z), outs(z)
+    parts, rows = [batched(2), batched(2, 1)], batched(4)
+    yield "unflatten", lambda: KERNELS.unflatten(u, ACTIVE, parts), outs(*parts)
+    yield "flatten", lambda: KERNELS.flatten([parts[1], parts[0]], ACTIVE, rows), outs(rows)
+    products = np.full((3, 2), -9.0)
+    yield "inner", lambda: KERNELS.inner([u, z], u, ACTIVE, products), outs(products)
+    combined, weights = batched(4), np.full((3, 2), 0.3)
+    yield "combine", lambda: KERNELS.combine([u, z], weights, ACTIVE, combined), outs(combined)
     for name in ("Tanh", "Add"):
         value = batched(4)
         inputs, flags = ([u], [True]) if name == "Tanh" else ([u, np.ones(4)], [True, False])
         yield name, lambda v=value, n=name, i=inputs, f=flags: KERNELS.ops[n](i, f, {}, ACTIVE, v), outs(value)
 
 
-@pytest.mark.parametrize("index", range(13))
+@pytest.mark.parametrize("index", range(17))
 def test_only_active_samples_are_written(index, rng, same_bits):
     _, call, outputs = list(primitives(rng))[index]
     before = [array.copy() for array in outputs]
@@ -68,7 +75,7 @@ def test_only_active_samples_are_written(index, rng, same_bits):
 def test_no_primitive_was_forgotten(rng):
     listed = {name for name, _, _ in primitives(rng)} | {"upload", "download", "empty"}
     assert {name for name in vars(Kernels) if not name.startswith("_")} <= listed | {"ops"}
-    assert len(list(primitives(rng))) == 13
+    assert len(list(primitives(rng))) == 17
     assert KERNELS.ops.keys() == OPS.keys()
 
 
@@ -120,3 +127,36 @@ def test_the_record():
     assert record.unavailable() is None
     assert record.info.orders == ("strict",)
     assert "numpy" in record.describe()
+
+
+def test_rows_hold_the_states_in_declared_order():
+    parts, rows = [np.array([[[1.0, 2.0]]]), np.array([[3.0]])], np.zeros((1, 3))
+    KERNELS.flatten(parts, np.array([True]), rows)
+    np.testing.assert_array_equal(rows, [[1.0, 2.0, 3.0]])
+    back = [np.zeros((1, 1, 2)), np.zeros((1, 1))]
+    KERNELS.unflatten(rows, np.array([True]), back)
+    np.testing.assert_array_equal(back[0], parts[0])
+    np.testing.assert_array_equal(back[1], parts[1])
+
+
+def test_inner_products_add_in_lanes_of_thirty_two():
+    column, row, out = np.zeros((1, 65)), np.ones((1, 65)), np.zeros((1, 1))
+    column[0, 0], column[0, 1], column[0, 32], column[0, 64] = 2.0**53, 1.0, 1.0, -(2.0**53)
+    KERNELS.inner([column], row, np.array([True]), out)
+    # lane 0 holds (2^53 + 1) - 2^53 = 0 after rounding, lane 1 holds 1; any other order gives 2
+    assert out[0, 0] == 1.0
+
+
+def test_inner_products_of_float32_are_exact_in_float64():
+    column, out = np.array([[1 + 2.0**-23]], dtype=np.float32), np.zeros((1, 1))
+    KERNELS.inner([column], column, np.array([True]), out)
+    assert out[0, 0] == (1 + 2.0**-23) ** 2
+
+
+def test_combinations_round_once_and_skip_zero_weights():
+    one, tiny = np.ones((1, 1), np.float32), np.full((1, 1), 2.0**-24, np.float32)
+    broken, out = np.full((1, 1), np.nan, np.float32), np.zeros((1, 1), np.float32)
+    KERNELS.combine([one, broken, tiny, tiny], np.array([[1.0, 0.0, 1.0, 1.0]]), np.array([True]), out)
+    assert out[0, 0] == np.float32(1 + 2.0**-23)  # rounding after each term would give 1
+    KERNELS.combine([out, one], np.array([[2.0, -1.0]]), np.array([True]), out)  # in place
+    assert out[0, 0] == np.float32(1 + 2.0**-22)
