@@ -19,7 +19,7 @@ from refdeq.implicit import Gradient
 from refdeq.loop import Hook
 from refdeq.registry import Backend, load_backend
 from refdeq.solution import Solution
-from refdeq.solvers import Picard, Solver
+from refdeq.solvers import Picard, Solver, Split, SplittingSolver
 from refdeq.types import DeltaRule, StopRule
 from refdeq.validate_inputs import batch_of, check_values
 
@@ -114,23 +114,26 @@ def solve(
         with np.errstate(all="ignore"):
             return run_callable(cell, x, z0, solver, stop, returned, trace, on_evaluation)
     injections = check_values("x", x, cell.graph.injections, cell.dtype)
-    start = _start(cell, injections, z0, warm)
+    split = solver.split(cell) if isinstance(solver, SplittingSolver) else None
+    iterated = cell if split is None else split.cell  # whose f the loop evaluates and the gates watch
+    start = _start(iterated, injections, z0, _iterate_of(warm, solver, split))
     batch = batch_of(start, injections)
-    memory = _reused_memory(cell, delta, warm, reuse, batch)
+    memory = _reused_memory(iterated, delta, warm, reuse, batch)
     chosen = _backend(backend, order, str(cell.dtype))
     kernels = chosen.kernels(order=order, threads=threads)
     with np.errstate(all="ignore"):
-        evaluator = Evaluator(cell, kernels, injections, batch, delta, memory)
+        evaluator = Evaluator(iterated, kernels, injections, batch, delta, memory)
         plan, why = choose_plan(chosen, evaluator, solver, returned, order, executor, on_evaluation)
         if plan is not None:
             solution = run_fused(plan, evaluator, stop, start, memory, threads, trace)
         else:
-            solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, on_evaluation, chosen)
+            solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, on_evaluation, chosen, split)
         solution = replace(
             solution,
             executor=f"fused: {plan.name}" if plan is not None else f"op level ({why})",
             backend=chosen.info.name,
             order=order,
+            solver=solver.name,
             x={name: array.copy() for name, array in injections.items()},
             warnings=tuple(evaluator.warnings),
             memory=solution.memory if delta is not None else None,
@@ -195,6 +198,13 @@ def _start(cell: Cell, injections: Mapping[str, np.ndarray], z0: Any, warm: Solu
     if batch is None:
         raise ArgumentError("z0", hint="a cell without injections needs z0 to know the batch size")
     return {name: np.zeros((batch, *shape), dtype=cell.dtype) for name, shape in cell.graph.states.items()}
+
+
+def _iterate_of(warm: Solution | None, solver: Solver, split: Split | None) -> Solution | None:
+    """A warm solution with the splitting's own variable in place of z, when the same splitting made it (D-9)."""
+    if warm is None or split is None or warm.solver != solver.name:
+        return warm
+    return replace(warm, states=dict(warm.iterate))
 
 
 def _reused_memory(cell: Cell, delta: DeltaRule | None, warm: Solution | None, reuse: str, batch: int) -> DeltaMemory | None:

@@ -20,8 +20,8 @@ from refdeq.recording import Recorder, empty_trace
 from refdeq.reference import ReferenceKernels
 from refdeq.registry import Backend, Plan, PlanRequest
 from refdeq.solution import Solution
-from refdeq.solvers import Solver
-from refdeq.stopping import relative
+from refdeq.solvers import Solver, Split, SplittingSolver
+from refdeq.stopping import Criterion, relative
 from refdeq.types import Status, StopRule, Trace
 
 __all__ = ["choose_plan", "finish", "run_callable", "run_fused", "run_loop"]
@@ -41,6 +41,8 @@ def choose_plan(
         return None, "asked for"
     if hook is not None:
         reason = "a progress hook needs the loop"
+    elif isinstance(solver, SplittingSolver):
+        reason = "a splitting forms its residual in the loop"
     else:
         rule, graph = evaluator.rule, evaluator.cell.graph
         request = PlanRequest(
@@ -72,11 +74,25 @@ def run_loop(
     trace: bool,
     hook: Hook | None,
     backend: Backend,
+    split: Split | None = None,
+    criterion: Criterion | None = None,
 ) -> Solution:
     """Solve a cell through the loop, operator by operator."""
     z = {name: kernels.upload(array) for name, array in start.items()}
     recorder = Recorder(evaluator, kernels, native=backend.info.activation == "native") if trace else None
-    result = iterate(evaluator, kernels, solver, stop, z, returned=returned, recorder=recorder, hook=hook)
+    result = iterate(
+        evaluator,
+        kernels,
+        solver,
+        stop,
+        z,
+        returned=returned,
+        recorder=recorder,
+        hook=hook,
+        criterion=criterion,
+        split=split,
+        values=evaluator.values,
+    )
     counters = (evaluator.macs, evaluator.sent, evaluator.nonzero, evaluator.dense_nonzero)
     cost = measure_cost(evaluator.cell, result.n_eval, *counters)
     return _solution(result, kernels, stop, cost, evaluator.memory(), recorder.trace() if recorder else None)
@@ -98,6 +114,8 @@ def _solution(
         executor="op level",
         backend="reference",
         order="strict",
+        iterate={name: kernels.download(value) for name, value in result.iterate.items()},
+        solver_state=result.state,
     )
 
 

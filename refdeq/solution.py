@@ -44,6 +44,13 @@ class Solution:
     polished : bool
         Whether `z` is one more dense evaluation of the returned point (S-4).
     backend, order : str
+    solver : str
+        Name of the solver.
+    iterate : dict of state name to (B, ...) ndarray
+        What the solver iterated on, after its last step: a splitting's own variable, else the next argument. Empty after a
+        fused plan.
+    solver_state
+        The solver's state after its last step, in arrays of the backend; None where there is none.
     states : dict of state name to (B, ...) ndarray
         The same as `z`, always by name.
     """
@@ -64,6 +71,9 @@ class Solution:
     residual_dense: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
     polished: bool = False
+    solver: str = ""
+    iterate: Mapping[str, np.ndarray] = field(default_factory=dict)
+    solver_state: Any = None
     semantics_version: str = SEMANTICS_VERSION
 
     @property

@@ -2,13 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from refdeq.kernels import Array, Kernels
 from refdeq.types import Status, StopRule
 
-__all__ = ["decide", "relative"]
+__all__ = ["Criterion", "SampleCriterion", "decide", "relative"]
+
+
+class Criterion(Protocol):
+    """Who decides after an evaluation, and by which numbers. Ours is :class:`SampleCriterion`; dialects bring others (S-9)."""
+
+    def measure(
+        self,
+        kernels: Kernels,
+        z: Mapping[str, Array],
+        f: Mapping[str, Array],
+        active: np.ndarray,
+        residual: np.ndarray,
+        scale: np.ndarray,
+    ) -> None:
+        """Write residual and scale of the active samples."""
+
+    def decide(self, residual: np.ndarray, scale: np.ndarray, n_eval: np.ndarray, history: Sequence[np.ndarray]) -> np.ndarray:
+        """Status of each sample, RUNNING where it goes on."""
+
+    def rank(self, residual: np.ndarray, scale: np.ndarray, n_eval: np.ndarray) -> np.ndarray:
+        """What ``returned="lowest"`` compares (S-4); infinite for an evaluation that does not count."""
+
+
+@dataclass(frozen=True)
+class SampleCriterion:
+    """Each sample decides for itself (S-1 to S-4)."""
+
+    stop: StopRule
+
+    def measure(
+        self,
+        kernels: Kernels,
+        z: Mapping[str, Array],
+        f: Mapping[str, Array],
+        active: np.ndarray,
+        residual: np.ndarray,
+        scale: np.ndarray,
+    ) -> None:
+        """Residual and scale of each sample (S-2)."""
+        kernels.residual([f[name] for name in z], list(z.values()), self.stop.norm, active, residual, scale)
+
+    def decide(self, residual: np.ndarray, scale: np.ndarray, n_eval: np.ndarray, history: Sequence[np.ndarray]) -> np.ndarray:
+        """Statuses in the order of S-3."""
+        return decide(self.stop, residual, scale, n_eval, history)
+
+    def rank(self, residual: np.ndarray, scale: np.ndarray, n_eval: np.ndarray) -> np.ndarray:
+        """Relative residual when only ``rtol`` is given, else the absolute one (S-4)."""
+        is_relative = self.stop.rtol is not None and self.stop.atol is None
+        return relative(residual, scale, self.stop.eps) if is_relative else residual
 
 
 def relative(residual: np.ndarray, scale: np.ndarray, eps: float) -> np.ndarray:

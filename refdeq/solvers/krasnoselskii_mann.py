@@ -47,7 +47,10 @@ class KrasnoselskiiMann:
     def init(self, kernels: Kernels, z: Mapping[str, Array]) -> None:
         """Krasnoselskii-Mann has no state."""
 
-    def step(self, kernels: Kernels, z: Mapping[str, Array], f: Mapping[str, Array], state: None, active: np.ndarray) -> None:
+    def step(
+        self, kernels: Kernels, z: Mapping[str, Array], f: Mapping[str, Array], state: None, active: np.ndarray
+    ) -> tuple[None, None]:
         """Take ``z <- fl(fl(beta z) + fl(alpha f))`` (S-6)."""
         for name, value in z.items():
             kernels.relax(value, f[name], self.alpha, active, value)
+        return None, None

@@ -35,7 +35,10 @@ class Picard:
     def init(self, kernels: Kernels, z: Mapping[str, Array]) -> None:
         """Picard has no state."""
 
-    def step(self, kernels: Kernels, z: Mapping[str, Array], f: Mapping[str, Array], state: None, active: np.ndarray) -> None:
+    def step(
+        self, kernels: Kernels, z: Mapping[str, Array], f: Mapping[str, Array], state: None, active: np.ndarray
+    ) -> tuple[None, None]:
         """Take ``z <- f`` (S-6)."""
         for name, value in z.items():
             kernels.copy_active(f[name], active, value)
+        return None, None
