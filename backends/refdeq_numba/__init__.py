@@ -6,8 +6,8 @@ is kept on disk for the next process.
 Modules: :mod:`~refdeq_numba.offer` (what is offered); :mod:`~refdeq_numba.kernels`, :mod:`~refdeq_numba.operators`,
 :mod:`~refdeq_numba.shaping` and :mod:`~refdeq_numba.positions` (shapes and choices); :mod:`~refdeq_numba.linear`,
 :mod:`~refdeq_numba.conv`, :mod:`~refdeq_numba.columns`, :mod:`~refdeq_numba.gate`, :mod:`~refdeq_numba.elementwise`,
-:mod:`~refdeq_numba.activations`, :mod:`~refdeq_numba.residual` (the arithmetic); :mod:`~refdeq_numba.compilation`,
-:mod:`~refdeq_numba.machine` (how it is compiled); :mod:`~refdeq_numba.workers` (threads).
+:mod:`~refdeq_numba.activations`, :mod:`~refdeq_numba.residual`, :mod:`~refdeq_numba.history` (the arithmetic);
+:mod:`~refdeq_numba.compilation`, :mod:`~refdeq_numba.machine` (how it is compiled); :mod:`~refdeq_numba.workers` (threads).
 """
 
 from __future__ import annotations

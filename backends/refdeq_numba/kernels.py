@@ -9,7 +9,7 @@ import numpy as np
 
 from refdeq.kernels import GateSpec, OpFunction
 from refdeq.ops.conv import conv_geometry
-from refdeq_numba import conv, elementwise, gate, linear, positions
+from refdeq_numba import conv, elementwise, gate, history, linear, positions
 from refdeq_numba import residual as tree
 from refdeq_numba.machine import has_fused_multiply_add
 from refdeq_numba.operators import Operators
@@ -158,7 +158,41 @@ class NumbaKernels:
         arguments = rows_of(z), scalar(1.0 - alpha), rows_of(f), scalar(alpha), target
         self._workers.run(elementwise.relax, active_rows(active), 2 * target.shape[1], *arguments)
 
+    def flatten(self, parts: Sequence[Array], active: Array, out: Array) -> None:
+        """Copy the states of a sample into one row."""
+        rows, at = active_rows(active), 0
+        for part in parts:
+            self._workers.run(history.flatten, rows, sample_size(part), rows_of(part), at, out)
+            at += sample_size(part)
+
+    def unflatten(self, rows: Array, active: Array, parts: Sequence[Array]) -> None:
+        """Copy one row into the states of a sample."""
+        samples, at = active_rows(active), 0
+        for part in parts:
+            self._workers.run(history.unflatten, samples, sample_size(part), rows, at, rows_of(part))
+            at += sample_size(part)
+
+    def inner(self, columns: Sequence[Array], row: Array, active: Array, out: Array) -> None:
+        """Inner products by the pinned tree (S-7, S-8): the same in both orders, as the residual is."""
+        samples, products = active_rows(active), np.empty((len(row), len(columns)))
+        work = 2 * len(columns) * sample_size(row)
+        self._workers.run(history.inner, samples, work, _addresses(columns, row), rows_of(row), products)
+        out[samples] = products[samples]
+
+    def combine(self, columns: Sequence[Array], weights: Array, active: Array, out: Array) -> None:
+        """Linear combinations in float64, rounded once (S-7, S-8): the same in both orders."""
+        factors, work = np.array(weights, dtype=np.float64), 2 * len(columns) * sample_size(out)
+        self._workers.run(history.combine, active_rows(active), work, _addresses(columns, out), factors, rows_of(out))
+
 
 def _mask_or_everything(mask: Array | None, rank: int) -> tuple[Array, bool]:
     """Return a mask that compiled code can take, and whether it is to be ignored."""
     return (np.ones((1,) * rank, dtype=bool), True) if mask is None else (mask, False)
+
+
+def _addresses(columns: Sequence[Array], like: Array) -> Array:
+    """Addresses of columns, for compiled code that takes any number of them; each must be laid out as `like`."""
+    for column in columns:
+        layout = column.shape, column.dtype, column.flags.c_contiguous
+        assert layout == (like.shape, like.dtype, True), "read by address"
+    return np.array([column.ctypes.data for column in columns], dtype=np.int64)
