@@ -12,7 +12,7 @@ import numpy as np
 from refdeq.errors import GraphError
 from refdeq.types import OpCount
 
-__all__ = ["BATCH", "REQUIRED", "Op", "broadcast", "size", "unbroadcast"]
+__all__ = ["BATCH", "REQUIRED", "Op", "Tangents", "broadcast", "linear_jvp", "no_curvature", "size", "unbroadcast"]
 
 BATCH = -1
 """Stands for the batch axis in shapes: always axis 0 of a value that depends on z or x, never elsewhere."""
@@ -22,6 +22,8 @@ REQUIRED: Any = object()
 
 Shape = tuple[int, ...]
 Attributes = Mapping[str, Any]
+Tangents = Sequence[np.ndarray | None]
+"""One tangent per input of an operator; None where the input does not vary."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class Op:
     vjp : callable
         ``vjp(inputs, output, attributes, cotangent) -> list`` of one array per input, summed over broadcast axes but not over
         the batch axis of a parameter's gradient, which is reduced too.
+    jvp : callable
+        ``jvp(inputs, output, attributes, tangents) -> array`` of the output's shape: the directional derivative of `forward`.
+        `tangents` holds one array of each input's shape, or None for an input that does not vary; at least one is an array.
+        An operator that is linear in its one input takes :func:`linear_jvp`.
+    curvature : callable
+        ``curvature(inputs, output, attributes, cotangent, tangents) -> list`` of one array or None per input: the directional
+        derivative of ``vjp(inputs, output, attributes, cotangent)`` along `tangents`, the cotangent held fixed; shapes as
+        those of `vjp`, None where it is zero whatever the values. An operator that is linear in all its inputs together
+        takes :func:`no_curvature`; a bilinear one is its `vjp` with inputs replaced by tangents. Exact, never a difference.
+        At the kink of a piecewise linear operator both take the branch that `vjp` takes.
     cost : callable
         ``cost(shapes, out_shape, attributes) -> OpCount`` for one sample, evaluated densely (C-1, C-2).
     attributes : mapping
@@ -57,6 +69,8 @@ class Op:
     infer: Callable[[Sequence[Shape], Attributes], Shape]
     forward: Callable[[Sequence[np.ndarray], Attributes], np.ndarray]
     vjp: Callable[[Sequence[np.ndarray], np.ndarray, Attributes, np.ndarray], list[np.ndarray]]
+    jvp: Callable[[Sequence[np.ndarray], np.ndarray, Attributes, Tangents], np.ndarray]
+    curvature: Callable[[Sequence[np.ndarray], np.ndarray, Attributes, np.ndarray, Tangents], list[np.ndarray | None]]
     cost: Callable[[Sequence[Shape], Shape, Attributes], OpCount]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = True
@@ -81,7 +95,7 @@ def _is_kind(attribute: str, value: Any) -> bool:
     """Whether a value is of the attribute's kind: in ONNX a name has the same kind wherever it occurs."""
     if attribute in ("alpha", "beta"):
         return isinstance(value, int | float) and not isinstance(value, bool)
-    if attribute in ("axis", "group", "keepdims", "transA", "transB"):
+    if attribute in ("axis", "group", "inverse", "keepdims", "transA", "transB"):
         return isinstance(value, int)
     return isinstance(value, tuple) and all(type(n) is int for n in value)
 
@@ -111,3 +125,21 @@ def unbroadcast(gradient: np.ndarray, shape: Shape) -> np.ndarray:
     gradient = gradient.sum(axis=tuple(range(extra))) if extra else gradient
     axes = tuple(i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1)
     return gradient.sum(axis=axes, keepdims=True) if axes else gradient
+
+
+def linear_jvp(
+    forward: Callable[[Sequence[np.ndarray], Attributes], np.ndarray],
+) -> Callable[[Sequence[np.ndarray], np.ndarray, Attributes, Tangents], np.ndarray]:
+    """Return the ``jvp`` of an operator that is linear in its one input: `forward` of the tangent."""
+
+    def jvp(_inputs: Sequence[np.ndarray], _out: np.ndarray, attributes: Attributes, tangents: Tangents) -> np.ndarray:
+        return forward([tangent for tangent in tangents if tangent is not None], attributes)
+
+    return jvp
+
+
+def no_curvature(
+    inputs: Sequence[np.ndarray], _out: np.ndarray, _attributes: Attributes, _g: np.ndarray, _tangents: Tangents
+) -> list[np.ndarray | None]:
+    """``curvature`` of an operator whose vjp does not depend on its inputs (linear, or piecewise linear off the kinks)."""
+    return [None] * len(inputs)

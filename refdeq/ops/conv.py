@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refdeq.errors import GraphError
-from refdeq.ops.base import BATCH, Attributes, Op, Shape, size
+from refdeq.ops.base import BATCH, Attributes, Op, Shape, Tangents, size
 from refdeq.types import OpCount
 
 __all__ = ["OPS", "accumulate_conv", "conv_fan_out", "conv_geometry", "conv_taps"]
@@ -143,22 +143,71 @@ def _conv(inputs: Sequence[Array], attributes: Attributes) -> Array:
     return a
 
 
-def _conv_vjp(inputs: Sequence[Array], out: Array, attributes: Attributes, g: Array) -> list[Array]:
-    data, weight = inputs[0], inputs[1]
+def _blocks(data: Shape, out: Shape, weight: Shape, attributes: Attributes) -> Iterator[tuple[Index, Index, Index]]:
+    """Every tap of every group: indices into data, output and weight that one matrix of channels joins."""
     group = attributes["group"]
-    outputs, channels = weight.shape[0] // group, weight.shape[1]
-    to_data, to_weight = np.zeros_like(data), np.zeros_like(weight)
-    sites = "hw"[: data.ndim - 2]
-    for tap, source, target in conv_taps(data.shape[2:], out.shape[2:], weight.shape[2:], attributes):
+    outputs, channels = weight[0] // group, weight[1]
+    for tap, source, target in conv_taps(data[2:], out[2:], weight[2:], attributes):
         for k in range(group):
             mine, theirs = slice(k * channels, (k + 1) * channels), slice(k * outputs, (k + 1) * outputs)
-            x, y, w = data[:, mine][source], g[:, theirs][target], weight[theirs][tap]
-            to_data[:, mine][source] += np.einsum(f"bm{sites},mc->bc{sites}", y, w)
-            to_weight[theirs][tap] += np.einsum(f"bm{sites},bc{sites}->mc", y, x)
-    gradients = [to_data, to_weight]
+            yield (slice(None), mine, *source[1:]), (slice(None), theirs, *target[1:]), (theirs, slice(None), *tap[1:])
+
+
+def _to_output(data: Array, weight: Array, out: Array, attributes: Attributes) -> Array:
+    """Convolution without bias, in the order that is fastest here (derivatives have no pinned order)."""
+    found = np.zeros_like(out)
+    for source, target, tap in _blocks(data.shape, out.shape, weight.shape, attributes):
+        found[target] += np.einsum("bc...,mc->bm...", data[source], weight[tap])
+    return found
+
+
+def _to_data(data: Array, weight: Array, g: Array, attributes: Attributes) -> Array:
+    """Cotangent of the data (whose values are not read)."""
+    found = np.zeros_like(data)
+    for source, target, tap in _blocks(data.shape, g.shape, weight.shape, attributes):
+        found[source] += np.einsum("bm...,mc->bc...", g[target], weight[tap])
+    return found
+
+
+def _to_weight(data: Array, weight: Array, g: Array, attributes: Attributes) -> Array:
+    """Cotangent of the weight (whose values are not read)."""
+    found = np.zeros_like(weight)
+    sites = "hw"[: data.ndim - 2]
+    for source, target, tap in _blocks(data.shape, g.shape, weight.shape, attributes):
+        found[tap] += np.einsum(f"bm{sites},bc{sites}->mc", g[target], data[source])
+    return found
+
+
+def _conv_vjp(inputs: Sequence[Array], _out: Array, attributes: Attributes, g: Array) -> list[Array]:
+    data, weight = inputs[0], inputs[1]
+    gradients = [_to_data(data, weight, g, attributes), _to_weight(data, weight, g, attributes)]
     if len(inputs) == 3:
         gradients.append(g.sum(axis=(0, *range(2, g.ndim))))
     return gradients
+
+
+def _conv_jvp(inputs: Sequence[Array], out: Array, attributes: Attributes, tangents: Tangents) -> Array:
+    tangent = np.zeros_like(out)
+    if tangents[0] is not None:
+        tangent = tangent + _to_output(tangents[0], inputs[1], out, attributes)
+    if tangents[1] is not None:
+        tangent = tangent + _to_output(inputs[0], tangents[1], out, attributes)
+    if len(tangents) == 3 and tangents[2] is not None:
+        tangent = tangent + tangents[2].reshape(-1, *(1,) * (out.ndim - 2))
+    return tangent
+
+
+def _conv_curvature(
+    inputs: Sequence[Array], _out: Array, attributes: Attributes, g: Array, tangents: Tangents
+) -> list[Array | None]:
+    """Conv is bilinear in data and weight, linear in the bias: its vjp with tangents in their places."""
+    data, weight = inputs[0], inputs[1]
+    found: list[Array | None] = [None] * len(inputs)
+    if tangents[1] is not None:
+        found[0] = _to_data(data, tangents[1], g, attributes)
+    if tangents[0] is not None:
+        found[1] = _to_weight(tangents[0], weight, g, attributes)
+    return found
 
 
 def _conv_cost(shapes: Sequence[Shape], out: Shape, attributes: Attributes) -> OpCount:
@@ -174,6 +223,8 @@ OPS: tuple[Op, ...] = (
         infer=_conv_infer,
         forward=_conv,
         vjp=_conv_vjp,
+        jvp=_conv_jvp,
+        curvature=_conv_curvature,
         cost=_conv_cost,
         attributes={"strides": None, "pads": None, "dilations": None, "group": 1, "kernel_shape": None},
         exact=False,

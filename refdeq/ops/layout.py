@@ -1,4 +1,7 @@
-"""Operators that move values without arithmetic (Concat, Slice, Reshape), and ReduceMean. None touches the batch axis."""
+"""Operators that move values without arithmetic (Concat, Slice, Reshape, Transpose), and ReduceMean.
+
+None touches the batch axis.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from refdeq.errors import GraphError
-from refdeq.ops.base import BATCH, REQUIRED, Attributes, Op, Shape, size
+from refdeq.ops.base import BATCH, REQUIRED, Attributes, Op, Shape, Tangents, linear_jvp, no_curvature, size
 from refdeq.types import OpCount
 
 __all__ = ["OPS"]
@@ -47,6 +50,11 @@ def _concat_vjp(inputs: Sequence[Array], _out: Array, attributes: Attributes, g:
     return list(np.split(g, ends, axis=axis))
 
 
+def _concat_jvp(inputs: Sequence[Array], _out: Array, attributes: Attributes, tangents: Tangents) -> Array:
+    parts = [np.zeros_like(value) if tangent is None else tangent for value, tangent in zip(inputs, tangents, strict=True)]
+    return np.concatenate(parts, axis=attributes["axis"])
+
+
 # Slice --------------------------------------------------------------------------------------------------------------------
 
 
@@ -74,6 +82,10 @@ def _slice_infer(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
     if 0 in lengths:
         raise GraphError(f"Slice: nothing is left of shape {shapes[0]}")
     return tuple(lengths)
+
+
+def _slice(inputs: Sequence[Array], attributes: Attributes) -> Array:
+    return inputs[0][_slices(inputs[0].ndim, attributes)]
 
 
 def _slice_vjp(inputs: Sequence[Array], _out: Array, attributes: Attributes, g: Array) -> list[Array]:
@@ -104,6 +116,20 @@ def _reshape_target(shape: Shape, attributes: Attributes) -> Shape:
 
 def _reshape(inputs: Sequence[Array], attributes: Attributes) -> Array:
     return inputs[0].reshape(_reshape_target(inputs[0].shape, attributes))
+
+
+# Transpose ----------------------------------------------------------------------------------------------------------------
+
+
+def _permutation(rank: int, attributes: Attributes) -> tuple[int, ...]:
+    perm = tuple(attributes["perm"])
+    if sorted(perm) != list(range(rank)) or perm[:1] != (0,):
+        raise GraphError(f"Transpose: perm {perm} must order the axes of rank {rank} and begin with 0 (keep the batch axis)")
+    return perm
+
+
+def _transpose_vjp(inputs: Sequence[Array], _out: Array, attributes: Attributes, g: Array) -> list[Array]:
+    return [np.transpose(g, np.argsort(_permutation(g.ndim, attributes)))]
 
 
 # ReduceMean ---------------------------------------------------------------------------------------------------------------
@@ -148,6 +174,8 @@ OPS: tuple[Op, ...] = (
         infer=_concat_infer,
         forward=lambda inputs, attrs: np.concatenate(list(inputs), axis=attrs["axis"]),
         vjp=_concat_vjp,
+        jvp=_concat_jvp,
+        curvature=no_curvature,
         cost=_free,
         attributes={"axis": REQUIRED},
     ),
@@ -155,8 +183,10 @@ OPS: tuple[Op, ...] = (
         name="Slice",
         arity=(1, 1),
         infer=_slice_infer,
-        forward=lambda inputs, attrs: inputs[0][_slices(inputs[0].ndim, attrs)],
+        forward=_slice,
         vjp=_slice_vjp,
+        jvp=linear_jvp(_slice),
+        curvature=no_curvature,
         cost=_free,
         attributes={"starts": REQUIRED, "ends": REQUIRED, "axes": None, "steps": None},
     ),
@@ -166,8 +196,19 @@ OPS: tuple[Op, ...] = (
         infer=lambda shapes, attrs: _reshape_target(shapes[0], attrs),
         forward=_reshape,
         vjp=lambda inputs, out, attrs, g: [g.reshape(inputs[0].shape)],
+        jvp=linear_jvp(_reshape),
+        curvature=no_curvature,
         cost=_free,
         attributes={"shape": REQUIRED},
+    ),
+    Op(
+        name="Transpose",
+        arity=(1, 1),
+        infer=lambda shapes, attrs: tuple(shapes[0][axis] for axis in _permutation(len(shapes[0]), attrs)),
+        forward=lambda inputs, attrs: np.transpose(inputs[0], _permutation(inputs[0].ndim, attrs)),
+        vjp=_transpose_vjp,
+        cost=_free,
+        attributes={"perm": REQUIRED},
     ),
     Op(
         name="ReduceMean",
@@ -175,6 +216,8 @@ OPS: tuple[Op, ...] = (
         infer=_mean_infer,
         forward=_mean,
         vjp=_mean_vjp,
+        jvp=linear_jvp(_mean),
+        curvature=no_curvature,
         cost=lambda shapes, out, attrs: OpCount(elementwise=size(shapes[0])),
         attributes={"axes": REQUIRED, "keepdims": 1},
         exact=False,

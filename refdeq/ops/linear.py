@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from refdeq.errors import GraphError
-from refdeq.ops.base import BATCH, Attributes, Op, Shape, broadcast, size, unbroadcast
+from refdeq.ops.base import BATCH, Attributes, Op, Shape, Tangents, broadcast, size, unbroadcast
 from refdeq.types import OpCount
 
 __all__ = ["OPS", "accumulate_gemm", "add_scaled_bias", "gemm_weight"]
@@ -99,6 +99,32 @@ def _gemm_vjp(inputs: Sequence[Array], _out: Array, attributes: Attributes, g: A
     return gradients
 
 
+def _gemm_jvp(inputs: Sequence[Array], out: Array, attributes: Attributes, tangents: Tangents) -> Array:
+    alpha, beta = out.dtype.type(attributes["alpha"]), out.dtype.type(attributes["beta"])
+    tangent = np.zeros_like(out)
+    if tangents[0] is not None:
+        tangent = tangent + alpha * (tangents[0] @ gemm_weight(inputs[1], attributes))
+    if tangents[1] is not None:
+        tangent = tangent + alpha * (inputs[0] @ gemm_weight(tangents[1], attributes))
+    if len(tangents) == 3 and tangents[2] is not None:
+        tangent = tangent + beta * tangents[2]
+    return tangent
+
+
+def _gemm_curvature(
+    inputs: Sequence[Array], _out: Array, attributes: Attributes, g: Array, tangents: Tangents
+) -> list[Array | None]:
+    """Gemm is bilinear in data and weight, linear in the bias: its vjp with tangents in their places."""
+    alpha = g.dtype.type(attributes["alpha"])
+    found: list[Array | None] = [None] * len(inputs)
+    if tangents[1] is not None:
+        found[0] = alpha * (g @ gemm_weight(tangents[1], attributes).T)
+    if tangents[0] is not None:
+        to_weight = alpha * (tangents[0].T @ g)
+        found[1] = to_weight.T if attributes["transB"] else to_weight
+    return found
+
+
 # MatMul -------------------------------------------------------------------------------------------------------------------
 
 
@@ -131,6 +157,24 @@ def _matmul_vjp(inputs: Sequence[Array], _out: Array, _attributes: Attributes, g
     return [to_left, to_right]
 
 
+def _matmul_jvp(inputs: Sequence[Array], out: Array, _attributes: Attributes, tangents: Tangents) -> Array:
+    tangent = np.zeros_like(out)
+    if tangents[0] is not None:
+        tangent = tangent + tangents[0] @ inputs[1]
+    if tangents[1] is not None:
+        tangent = tangent + inputs[0] @ tangents[1]
+    return tangent
+
+
+def _matmul_curvature(
+    inputs: Sequence[Array], _out: Array, _attributes: Attributes, g: Array, tangents: Tangents
+) -> list[Array | None]:
+    left, right = tangents
+    to_left = None if right is None else unbroadcast(g @ np.swapaxes(right, -1, -2), inputs[0].shape)
+    to_right = None if left is None else unbroadcast(np.swapaxes(left, -1, -2) @ g, inputs[1].shape)
+    return [to_left, to_right]
+
+
 OPS: tuple[Op, ...] = (
     Op(
         name="Gemm",
@@ -138,6 +182,8 @@ OPS: tuple[Op, ...] = (
         infer=_gemm_infer,
         forward=_gemm,
         vjp=_gemm_vjp,
+        jvp=_gemm_jvp,
+        curvature=_gemm_curvature,
         cost=lambda shapes, out, attrs: OpCount(macs=shapes[0][1] * out[1], elementwise=size(out) if len(shapes) == 3 else 0),
         attributes={"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
         exact=False,
@@ -148,6 +194,8 @@ OPS: tuple[Op, ...] = (
         infer=_matmul_infer,
         forward=_matmul,
         vjp=_matmul_vjp,
+        jvp=_matmul_jvp,
+        curvature=_matmul_curvature,
         cost=lambda shapes, out, attrs: OpCount(macs=size(out) * shapes[0][-1]),
         exact=False,
     ),
