@@ -128,6 +128,10 @@ def _permutation(rank: int, attributes: Attributes) -> tuple[int, ...]:
     return perm
 
 
+def _transpose(inputs: Sequence[Array], attributes: Attributes) -> Array:
+    return np.transpose(inputs[0], _permutation(inputs[0].ndim, attributes))
+
+
 def _transpose_vjp(inputs: Sequence[Array], _out: Array, attributes: Attributes, g: Array) -> list[Array]:
     return [np.transpose(g, np.argsort(_permutation(g.ndim, attributes)))]
 
@@ -205,8 +209,10 @@ OPS: tuple[Op, ...] = (
         name="Transpose",
         arity=(1, 1),
         infer=lambda shapes, attrs: tuple(shapes[0][axis] for axis in _permutation(len(shapes[0]), attrs)),
-        forward=lambda inputs, attrs: np.transpose(inputs[0], _permutation(inputs[0].ndim, attrs)),
+        forward=_transpose,
         vjp=_transpose_vjp,
+        jvp=linear_jvp(_transpose),
+        curvature=no_curvature,
         cost=_free,
         attributes={"perm": REQUIRED},
     ),
