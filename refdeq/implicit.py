@@ -10,9 +10,9 @@ import numpy as np
 
 from refdeq.callable_map import CallableMap
 from refdeq.evaluation import Evaluator
+from refdeq.gradients.reverse import vjp
 from refdeq.graph import Cell
 from refdeq.loop import iterate
-from refdeq.ops import OPS
 from refdeq.reference import ReferenceKernels
 from refdeq.solution import Solution
 from refdeq.solvers import Picard
@@ -44,44 +44,6 @@ class Gradient:
     status: np.ndarray
     n_eval: np.ndarray
     residual: np.ndarray
-
-
-def vjp(cell: Cell, values: Mapping[str, np.ndarray], cotangents: Mapping[str, np.ndarray], frozen: Arrays) -> Arrays:
-    """Cotangents of every value, given those of the outputs of f: one reverse walk over the nodes.
-
-    Parameters
-    ----------
-    cell : Cell
-    values : dict of value name to ndarray
-        Every value of one dense evaluation.
-    cotangents : dict of state name to ndarray
-        Of ``f``'s outputs.
-    frozen : dict of linear node name to (B, ...) bool
-        Frozen masks: what a gate did not send its node does not depend on (G-1, ``frozen-mask``); empty for the dense cell.
-
-    Returns
-    -------
-    dict of value name to ndarray; values that nothing depends on are absent
-    """
-    found: Arrays = {}
-    for state, value in cell.graph.outputs.items():
-        _add(found, value, cotangents[state])
-    for node in reversed(cell.graph.nodes):
-        if node.name not in found:
-            continue
-        op = OPS[node.op]
-        inputs = [values[name] for name in node.inputs]
-        attributes = op.complete(node.attributes)
-        gradients = op.vjp(inputs, values[node.name], attributes, found[node.name])
-        if node.name in frozen:
-            gradients[0] = np.where(frozen[node.name], gradients[0], gradients[0].dtype.type(0))
-        for name, gradient in zip(node.inputs, gradients, strict=True):
-            _add(found, name, gradient)
-    return found
-
-
-def _add(found: Arrays, name: str, gradient: np.ndarray) -> None:
-    found[name] = found[name] + gradient if name in found else gradient
 
 
 def _values_at(cell: Cell, states: Arrays, x: Mapping[str, np.ndarray], batch: int) -> Arrays:
