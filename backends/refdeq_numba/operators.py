@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from refdeq.kernels import Kernels, OpFunction
+from refdeq.ops import OPS
 from refdeq_numba import elementwise, linear, positions
 from refdeq_numba.shaping import active_rows, parameter_row, rows_of, sample_shape, sample_size
 from refdeq_numba.workers import Workers
@@ -45,6 +46,8 @@ class Operators:
             **{name: partial(self._unary, kernel, _ACTIVATION_WORK) for name, kernel in elementwise.ACTIVATIONS.items()},
             "Concat": self._concat,
             "Slice": self._slice,
+            "Transpose": self._transpose,
+            "DFT": self._dft,
             "ReduceMean": self._reduce_mean,
         }
 
@@ -141,6 +144,16 @@ class Operators:
         steps = (1,) * len(starts) if attributes["steps"] is None else tuple(attributes["steps"])
         position = positions.sliced(inputs[0].shape[1:], starts, ends, axes, steps)
         self._run(elementwise.gather, active, out, 1, rows_of(inputs[0]), position)
+
+    def _transpose(self, inputs: Inputs, batched: Sequence[bool], attributes: Attributes, active: Array, out: Array) -> None:
+        position = positions.transposed(inputs[0].shape[1:], tuple(attributes["perm"]))
+        self._run(elementwise.gather, active, out, 1, rows_of(inputs[0]), position)
+
+    # Fourier -----------------------------------------------------------------------------------------------------------------
+
+    def _dft(self, inputs: Inputs, batched: Sequence[bool], attributes: Attributes, active: Array, out: Array) -> None:
+        """DFT (N-6): the very NumPy function of the reference, on one thread; nothing of it is compiled here."""
+        out[active] = OPS["DFT"].forward([inputs[0][active]], attributes)
 
 
 def _matrices(value: Array, is_batched: bool, rank: int, matrix_rows: int) -> tuple[Array, tuple[int, ...]]:

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-__all__ = ["broadcast", "concatenated", "groups", "reduced", "sliced"]
+__all__ = ["broadcast", "concatenated", "groups", "reduced", "sliced", "transposed"]
 
 Shape = tuple[int, ...]
 
@@ -49,6 +49,16 @@ def concatenated(shapes: tuple[Shape, ...], axis: int) -> tuple[np.ndarray, ...]
     ends = np.cumsum([shape[own] for shape in shapes])
     whole = (*shapes[0][:own], int(ends[-1]), *shapes[0][own + 1 :])
     return tuple(_flat(part) for part in np.split(_indices(whole), ends[:-1], axis=own))
+
+
+@functools.lru_cache(maxsize=256)
+def transposed(shape: Shape, perm: Shape) -> np.ndarray:
+    """For every element of a Transpose, its flat index in the sample it came from; `perm` counts the batch as axis 0.
+
+    >>> transposed((2, 3), (0, 2, 1))
+    array([0, 3, 1, 4, 2, 5])
+    """
+    return _flat(_indices(shape).transpose([axis - 1 for axis in perm[1:]]))
 
 
 @functools.lru_cache(maxsize=256)

@@ -62,13 +62,20 @@ CASES = [
     Case("Reshape", [(3, 4, 2)], tensors={"shape": (0, -1)}),
     Case("Reshape", [(3, 8)], tensors={"shape": (0, 2, 2, 2)}),
     Case("Reshape", [(3, 2, 6)], tensors={"shape": (0, 0, 3, -1)}),
+    Case("Transpose", [(3, 4)], {"perm": (0, 1)}),
+    Case("Transpose", [(3, 2, 5, 4)], {"perm": (0, 3, 1, 2)}),
+    # whole quarter turns only, so that integers stay integers; other lengths are in test_fourier
+    Case("DFT", [(3, 4, 1)], {"axis": 1}),
+    Case("DFT", [(3, 2, 4, 2)], {"axis": -2}),
+    Case("DFT", [(3, 4, 2, 2)], {"axis": 1, "inverse": 1}),
+    Case("DFT", [(3, 1, 2)], {"axis": 1, "inverse": 1}),
     Case("Relu", [(3, 4)]),
     Case("LeakyRelu", [(3, 4)], {"alpha": 0.25}),
     Case("ReduceMean", [(3, 4, 2)], {"keepdims": 0}, {"axes": (1,)}),
     Case("ReduceMean", [(3, 2, 4, 2)], {}, {"axes": (-1, 1)}),
 ]
 ACTIVATIONS = ["Tanh", "Sigmoid", "Sin", "Cos", "Exp"]
-EXACT = {"Add", "Sub", "Mul", "Neg", "Identity", "Concat", "Slice", "Reshape", "Relu", "LeakyRelu"}
+EXACT = {"Add", "Sub", "Mul", "Neg", "Identity", "Concat", "Slice", "Reshape", "Transpose", "Relu", "LeakyRelu"}
 ULPS = {"Tanh": 2, "Sigmoid": 3, "Sin": 2.5, "Cos": 2.5, "Exp": 2}  # the documented limits of refdeq's formulas
 
 
@@ -124,6 +131,8 @@ def test_forward_is_within_the_summation_bound_of_onnx(case, dtype, rng):
     if "beta" in case.attributes or "alpha" in case.attributes:
         positive = {k: abs(v) for k, v in case.attributes.items()}
         gauge = forward(Case(case.op, case.shapes, positive), [np.abs(a).astype(np.float64) for a in inputs])
+    if case.op == "DFT":  # no output exceeds the sum of the absolute parts along the axis
+        gauge = np.abs(inputs[0]).astype(np.float64).sum(axis=(case.attributes["axis"], -1), keepdims=True)
     terms = int(np.prod(inputs[0].shape[1:]))
     error = np.abs(ours.astype(np.float64) - theirs)
     assert np.all(error <= 2 * (terms + 4) * np.finfo(dtype).eps / 2 * gauge)
@@ -279,6 +288,16 @@ BAD = [
     ("Reshape", [(B, 4)], {"shape": (0, -2, -2)}, "does not fit"),
     ("Reshape", [(B, 4)], {"shape": (0, -1, -1)}, "does not fit"),
     ("Reshape", [(B, 4)], {"shape": (0, 4, 0)}, "lacks"),
+    ("Transpose", [(B, 4)], {"perm": (1, 0)}, "batch"),
+    ("Transpose", [(B, 4)], {"perm": (0, 0)}, "rank 2"),
+    ("Transpose", [(B, 4)], {"perm": (0, 1, 2)}, "rank 2"),
+    ("Transpose", [(B, 4)], {"perm": ()}, "rank 2"),
+    ("DFT", [(B, 4)], {"axis": 1}, "complex"),
+    ("DFT", [(B, 4, 3)], {"axis": 1}, "complex"),
+    ("DFT", [(B, 4, 2)], {"axis": 0}, "batch"),
+    ("DFT", [(B, 4, 2)], {"axis": -1}, "last axis"),
+    ("DFT", [(B, 4, 2)], {"axis": 3}, "axis 3"),
+    ("DFT", [(B, 4, 2)], {"axis": 1, "inverse": 2}, "inverse"),
     ("ReduceMean", [(B, 4)], {"axes": (0,)}, "batch"),
     ("ReduceMean", [(B, 4)], {"axes": ()}, "at least one"),
     ("ReduceMean", [(B, 4)], {"axes": (1, -1)}, "each once"),
