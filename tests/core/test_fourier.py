@@ -99,8 +99,8 @@ def test_dft_against_numpy(n, inverse, dtype, rng):
 @pytest.mark.parametrize("n", [5, 6, 30])
 def test_dft_against_onnx(n, parts, rng):
     x = rng.standard_normal((2, n, parts))
-    names = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("DFT", ["x"], ["y"], axis=1)], "g", names[:1], names[1:])
+    signals = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [2, n, k]) for name, k in (("x", parts), ("y", 2))]
+    graph = helper.make_graph([helper.make_node("DFT", ["x"], ["y"], axis=1)], "g", signals[:1], signals[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     onnx.checker.check_model(model)
     (theirs,) = ReferenceEvaluator(model).run(None, {"x": x})
