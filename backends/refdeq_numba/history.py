@@ -90,10 +90,8 @@ def _add_blocks(_typing, lanes, column, row, blocks):
         def block(p, sums):
             first = builder.mul(p, e.const(LANES))
             indices = [builder.add(first, place) for place in places]
-            return [
-                builder.fadd(total, builder.fmul(wide(column, index), wide(row, index)))
-                for total, index in zip(sums, indices, strict=True)
-            ]
+            pairs = [(wide(column, index), wide(row, index)) for index in indices]
+            return [e.accumulate(total, *pair) for total, pair in zip(sums, pairs, strict=True)]
 
         sums = e.loop(e.const(0), arguments[3], [e.load(lanes, place) for place in places], block)
         for total, place in zip(sums, places, strict=True):

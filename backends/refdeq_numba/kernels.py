@@ -174,7 +174,7 @@ class NumbaKernels:
 
     def inner(self, columns: Sequence[Array], row: Array, active: Array, out: Array) -> None:
         """Inner products by the pinned tree (S-7, S-8): the same in both orders, as the residual is."""
-        samples, products = active_rows(active), np.empty((len(row), len(columns)))
+        samples, products = active_rows(active), np.zeros((len(row), len(columns)))
         work = 2 * len(columns) * sample_size(row)
         self._workers.run(history.inner, samples, work, _addresses(columns, row), rows_of(row), products)
         out[samples] = products[samples]

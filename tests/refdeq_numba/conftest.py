@@ -1,7 +1,12 @@
-"""What the tests of the Numba backend share: equality of bits, and arrays full of awkward numbers."""
+"""What the tests of the Numba backend share: equality of bits, arrays full of awkward numbers, and the planted bugs."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "validation"))
 
 SPECIAL = [
     0.0,

@@ -10,7 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from planting.catalogue import EQUIVALENT, FUSED_BUGS, FUSED_EQUIVALENT, NUMBA_BUGS, REFERENCE_BUGS, read
+from planting.catalogue import (
+    EQUIVALENT,
+    FUSED_BUGS,
+    FUSED_EQUIVALENT,
+    HISTORY_BUGS,
+    HISTORY_EQUIVALENT,
+    NUMBA_BUGS,
+    REFERENCE_BUGS,
+    read,
+)
 from planting.copies import FOLDER, load_copy
 from planting.killing import FIRST, Kill, judge, telling_cases
 from planting.patching import DriftError, Patch, patched, swapped
@@ -54,11 +63,14 @@ def test_the_catalogue_is_large_and_its_names_differ():
     assert len(NUMBA_BUGS) >= 25
     assert len(FUSED_BUGS) >= 8
     assert len(REFERENCE_BUGS) >= 8
-    for patches in (NUMBA_BUGS, FUSED_BUGS, REFERENCE_BUGS):
+    for patches in (NUMBA_BUGS, FUSED_BUGS, HISTORY_BUGS, REFERENCE_BUGS):
         assert len({patch.name for patch in patches}) == len(patches)
 
 
-@pytest.mark.parametrize("patches", [NUMBA_BUGS, EQUIVALENT, FUSED_BUGS, FUSED_EQUIVALENT, REFERENCE_BUGS])
+EVERY_LIST = [NUMBA_BUGS, EQUIVALENT, FUSED_BUGS, FUSED_EQUIVALENT, HISTORY_BUGS, HISTORY_EQUIVALENT, REFERENCE_BUGS]
+
+
+@pytest.mark.parametrize("patches", EVERY_LIST)
 def test_every_patch_still_fits_its_source(patches):
     for patch in patches:
         source = source_of(patch)

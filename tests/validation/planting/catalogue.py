@@ -11,7 +11,16 @@ from pathlib import Path
 
 from planting.patching import Patch
 
-__all__ = ["EQUIVALENT", "FUSED_BUGS", "FUSED_EQUIVALENT", "NUMBA_BUGS", "REFERENCE_BUGS", "read"]
+__all__ = [
+    "EQUIVALENT",
+    "FUSED_BUGS",
+    "FUSED_EQUIVALENT",
+    "HISTORY_BUGS",
+    "HISTORY_EQUIVALENT",
+    "NUMBA_BUGS",
+    "REFERENCE_BUGS",
+    "read",
+]
 
 _PATCH = re.compile(r"== (.+?) \| (\S+)( \| fast)?\n(.+)\n-- old\n((?:.*\n)+?)-- new\n((?:.*\n)+?)(?:\n(?=== )|\Z)")
 
@@ -37,6 +46,8 @@ def _load(name: str) -> tuple[Patch, ...]:
 
 NUMBA_BUGS = _load("op_level")
 FUSED_BUGS = _load("fused")
+HISTORY_BUGS = _load("history")
 REFERENCE_BUGS = _load("reference")
 EQUIVALENT = _load("op_level_equivalent")
 FUSED_EQUIVALENT = _load("fused_equivalent")
+HISTORY_EQUIVALENT = _load("history_equivalent")
