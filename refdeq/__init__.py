@@ -5,7 +5,14 @@ The usual entry points are :func:`solve`, :func:`gradient`, :class:`DeltaRule`, 
 """
 
 from refdeq import models
-from refdeq.api import gradient, solve
+from refdeq.api import solve
+from refdeq.gradients.differentiate import gradient
+from refdeq.gradients.ift import Ift
+from refdeq.gradients.products import jvp, vjp
+from refdeq.gradients.regularisation import JacobianPenalty, jacobian_penalty
+from refdeq.gradients.result import Gradient
+from refdeq.gradients.series import Jfb, Neumann
+from refdeq.gradients.unrolled import Phantom, Unrolled
 from refdeq.graph import Cell, Graph, GraphBuilder
 from refdeq.io import load_cell, save_cell
 from refdeq.registry import backend_names, load_backend
@@ -19,21 +26,31 @@ __all__ = [
     "Cell",
     "DeltaRule",
     "GateOverride",
+    "Gradient",
     "Graph",
     "GraphBuilder",
+    "Ift",
+    "JacobianPenalty",
+    "Jfb",
     "KrasnoselskiiMann",
+    "Neumann",
     "OpCount",
+    "Phantom",
     "Picard",
     "Solution",
     "Status",
     "StopRule",
     "Trace",
+    "Unrolled",
     "__version__",
     "backend_names",
     "gradient",
+    "jacobian_penalty",
+    "jvp",
     "load_backend",
     "load_cell",
     "models",
     "save_cell",
     "solve",
+    "vjp",
 ]

@@ -1,4 +1,4 @@
-"""The public calls: ``solve`` and ``gradient``."""
+"""The public call ``refdeq.solve``: checks, and the way a solve takes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from refdeq import implicit
 from refdeq.checks import check_choice, check_integer
-from refdeq.delta import DeltaMemory, check_memory, gated_nodes
+from refdeq.delta import DeltaMemory, check_memory
 from refdeq.errors import ArgumentError, DTypeError, UnsupportedError
 from refdeq.evaluation import Evaluator
 from refdeq.execution import choose_plan, finish, run_callable, run_fused, run_loop
 from refdeq.graph import Cell
-from refdeq.implicit import Gradient
 from refdeq.loop import Hook
 from refdeq.registry import Backend, load_backend
 from refdeq.solution import Solution
@@ -23,7 +21,7 @@ from refdeq.solvers import Picard, Solver, Split, SplittingSolver
 from refdeq.types import DeltaRule, StopRule
 from refdeq.validate_inputs import batch_of, check_values
 
-__all__ = ["gradient", "solve"]
+__all__ = ["solve"]
 
 
 def solve(
@@ -110,11 +108,11 @@ def solve(
     _check_options(order=order, executor=executor, reuse=reuse, returned=returned, threads=threads)
     if not isinstance(cell, Cell):
         plain = {"delta": delta, "backend": backend, "order": order, "executor": executor, "warm": warm, "reuse": reuse}
-        _check_callable(cell, z0, {**plain, "polish": polish, "verify": verify})
+        _check_callable(cell, z0, {**plain, "polish": polish, "verify": verify}, solver)
         with np.errstate(all="ignore"):
             return run_callable(cell, x, z0, solver, stop, returned, trace, on_evaluation)
     injections = check_values("x", x, cell.graph.injections, cell.dtype)
-    split = solver.split(cell) if isinstance(solver, SplittingSolver) else None
+    split = _split(cell, solver, delta)
     iterated = cell if split is None else split.cell  # whose f the loop evaluates and the gates watch
     start = _start(iterated, injections, z0, _iterate_of(warm, solver, split))
     batch = batch_of(start, injections)
@@ -160,10 +158,12 @@ def _check_options(*, order: Any, executor: Any, reuse: Any, returned: Any, thre
     check_integer("threads", threads, low=1)
 
 
-def _check_callable(f: Any, z0: Any, options: Mapping[str, Any]) -> None:
+def _check_callable(f: Any, z0: Any, options: Mapping[str, Any], solver: Solver) -> None:
     """Refuse what needs a graph (S-11), and a first argument that does not say what z is."""
     if not callable(f):
         raise ArgumentError("cell", expected="a Cell or a callable f(z, x)", got=type(f).__name__)
+    if isinstance(solver, SplittingSolver):
+        raise ArgumentError("solver", hint=f"{solver.name} rewrites a graph and a plain callable has none; build a Cell for this")
     defaults = {"backend": "reference", "order": "strict", "reuse": "state"}
     for name, value in options.items():
         if value not in (None, False, defaults.get(name)) and (name, value) not in (("executor", "auto"), ("executor", "op")):
@@ -200,6 +200,19 @@ def _start(cell: Cell, injections: Mapping[str, np.ndarray], z0: Any, warm: Solu
     return {name: np.zeros((batch, *shape), dtype=cell.dtype) for name, shape in cell.graph.states.items()}
 
 
+def _split(cell: Cell, solver: Solver, delta: DeltaRule | None) -> Split | None:
+    """Rewrite the cell for a splitting solver; a delta rule needs a linear node in what comes out (D-11)."""
+    if not isinstance(solver, SplittingSolver):
+        return None
+    split = solver.split(cell)
+    if delta is not None and not split.cell.graph.linear_nodes:
+        raise UnsupportedError(
+            f"{solver.name} leaves no linear node for a delta rule to gate: a product per frequency needs the whole signal; "
+            "use ForwardBackward, or PeacemanRachford(inverse='dense')"
+        )
+    return split
+
+
 def _iterate_of(warm: Solution | None, solver: Solver, split: Split | None) -> Solution | None:
     """A warm solution with the splitting's own variable in place of z, when the same splitting made it (D-9)."""
     if warm is None or split is None or warm.solver != solver.name:
@@ -216,84 +229,3 @@ def _reused_memory(cell: Cell, delta: DeltaRule | None, warm: Solution | None, r
         raise ArgumentError("warm", hint="that solve had no delta rule, so there is no memory to reuse")
     check_memory(warm.memory, cell, delta, batch)
     return warm.memory
-
-
-def gradient(
-    cell: Cell | Callable[..., Any],
-    solution: Solution,
-    cotangent: Any,
-    *,
-    jacobian: str = "dense",
-    stop: StopRule | None = None,
-    vjp: Callable[..., Any] | None = None,
-) -> Gradient:
-    """Implicit gradient of a loss at a solution (G-1): one adjoint solve, one VJP through f.
-
-    Parameters
-    ----------
-    cell : Cell or callable
-        What was solved.
-    solution : Solution
-    cotangent : (B, ...) ndarray, or dict of state name to ndarray
-        ``dL/dz*`` in the cell's dtype.
-    jacobian : {"dense", "frozen-mask"}
-        J of the dense cell, or of the delta-evaluated cell with its final masks frozen.
-    stop : StopRule, optional
-        For the adjoint Picard iteration; ``StopRule(rtol=1e-6, max_eval=200)`` by default.
-    vjp : callable, optional
-        For a plain callable: ``vjp(z, x, v)`` returns ``J^T v`` (S-11).
-
-    Returns
-    -------
-    Gradient
-
-    Examples
-    --------
-    >>> import refdeq as rd
-    >>> cell = rd.models.rnn(np.array([[0.5]]), np.array([[1.0]]), np.array([0.0]))
-    >>> sol = rd.solve(cell, np.array([[1.0]]), stop=rd.StopRule(rtol=1e-12))
-    >>> grad = rd.gradient(cell, sol, np.ones((1, 1)), stop=rd.StopRule(rtol=1e-12))
-    >>> slope = 1 - float(sol.z[0, 0]) ** 2  # dz/db = slope / (1 - W slope) for z = tanh(W z + U x + b)
-    >>> abs(float(grad.parameters["b"][0]) - slope / (1 - 0.5 * slope)) < 1e-9
-    True
-    """
-    stop = StopRule(rtol=1e-6, max_eval=200) if stop is None else stop
-    _check_kinds(solver=Picard(), stop=stop, delta=None, warm=None)
-    check_choice("jacobian", jacobian, ("dense", "frozen-mask"))
-    if not isinstance(solution, Solution):
-        raise ArgumentError("solution", expected="a Solution", got=type(solution).__name__)
-    if not isinstance(cell, Cell):
-        return _gradient_of_callable(cell, solution, cotangent, jacobian, stop, vjp)
-    if vjp is not None:
-        raise ArgumentError("vjp", hint="only for a plain callable; a Cell has its own")
-    frozen = _frozen_masks(cell, solution) if jacobian == "frozen-mask" else {}
-    batch = len(solution.status)
-    states = check_values("solution", solution.states, cell.graph.states, cell.dtype, batch)
-    x = check_values("solution.x", solution.x, cell.graph.injections, cell.dtype, batch)
-    v = check_values("cotangent", cotangent, cell.graph.states, cell.dtype, batch)
-    return implicit.gradient(cell, states, x, v, stop, frozen)
-
-
-def _frozen_masks(cell: Cell, solution: Solution) -> dict[str, np.ndarray]:
-    """Last mask in front of every gated linear node (G-1)."""
-    memory = solution.memory
-    if memory is None or memory.rule is None:
-        raise ArgumentError("jacobian", hint="'frozen-mask' needs a solution made with a delta rule")
-    check_memory(memory, cell, memory.rule, len(solution.status))
-    return {node.name: memory.mask[node.inputs[0]] for node in gated_nodes(cell.graph, memory.rule)}
-
-
-def _gradient_of_callable(
-    f: Any, solution: Solution, cotangent: Any, jacobian: str, stop: StopRule, vjp: Callable[..., Any] | None
-) -> Gradient:
-    if not callable(f):
-        raise ArgumentError("cell", expected="a Cell or a callable f(z, x)", got=type(f).__name__)
-    if vjp is None:
-        raise ArgumentError("vjp", hint="the gradient of a plain callable needs vjp(z, x, v) (S-11)")
-    if jacobian != "dense":
-        raise ArgumentError("jacobian", hint="a plain callable has no gates; use 'dense'")
-    if solution.executor != "plain callable":
-        raise ArgumentError("solution", hint="it was not made from a plain callable; pass its Cell")
-    z = solution.states["z"]
-    g = check_values("cotangent", cotangent, {"z": z.shape[1:]}, z.dtype, len(z))
-    return implicit.callable_gradient(vjp, solution, g, stop)

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from refdeq.checks import check_choice
-from refdeq.delta import check_memory, gated_nodes
 from refdeq.errors import ArgumentError
 from refdeq.gradients import forward
-from refdeq.gradients.linearisation import Arrays, CellMap, CellPoint, Pulled
+from refdeq.gradients.linearisation import Arrays, CellMap, CellPoint, Pulled, frozen_masks
 from refdeq.graph import Cell
 from refdeq.solution import Solution
 from refdeq.validate_inputs import check_values
@@ -40,18 +39,9 @@ def linearise_solution(cell: Cell, solution: Solution, jacobian: str = "dense") 
     batch = len(solution.status)
     states = check_values("solution", solution.states, cell.graph.states, cell.dtype, batch)
     x = check_values("solution.x", dict(solution.x), cell.graph.injections, cell.dtype, batch)
-    frozen = _frozen_masks(cell, solution) if jacobian == "frozen-mask" else {}
+    frozen = frozen_masks(cell, solution) if jacobian == "frozen-mask" else {}
     with np.errstate(all="ignore"):
         return CellMap(cell, x, batch, frozen).linearise(states)
-
-
-def _frozen_masks(cell: Cell, solution: Solution) -> Arrays:
-    """Last mask in front of every gated linear node (G-1)."""
-    memory = solution.memory
-    if memory is None or memory.rule is None:
-        raise ArgumentError("jacobian", hint="'frozen-mask' needs a solution made with a delta rule")
-    check_memory(memory, cell, memory.rule, len(solution.status))
-    return {node.name: memory.mask[node.inputs[0]] for node in gated_nodes(cell.graph, memory.rule)}
 
 
 def pushed(point: CellPoint, tangents: Arrays) -> Arrays:

@@ -42,7 +42,7 @@ def test_rnn_against_dense_linear_algebra(n, frozen, tanh_cell, rng):
     rule = rd.DeltaRule(threshold=0.02) if frozen else None
     sol = rd.solve(cell, x, stop=rd.StopRule(max_eval=12), delta=rule)
     jacobian = "frozen-mask" if frozen else "dense"
-    grad = rd.gradient(cell, sol, g, jacobian=jacobian, stop=TIGHT)
+    grad = rd.gradient(cell, sol, g, jacobian=jacobian, method=rd.Ift(stop=TIGHT))
     masks = sol.memory.mask["z"] if frozen else None
     adjoint, expected, to_x = rnn_by_linear_algebra(cell, sol.z, x, g, masks)
     scale = 10 * n * (1 + np.abs(g).max()) * (1 + np.abs(x).max())  # above every norm that multiplies v here
@@ -54,7 +54,7 @@ def test_rnn_against_dense_linear_algebra(n, frozen, tanh_cell, rng):
         close(grad.parameters[name], value, 0.7, 4e-14, scale)
     if frozen:
         assert not masks.all()
-        dense = rd.gradient(cell, sol, g, stop=TIGHT).adjoint["z"]
+        dense = rd.gradient(cell, sol, g, method=rd.Ift(stop=TIGHT)).adjoint["z"]
         assert np.abs(dense - grad.adjoint["z"]).max() > 1e-3  # the two Jacobians do differ
 
 
@@ -106,7 +106,7 @@ def test_two_states_against_differences(seed):
     weights = {"y": rng.standard_normal((3, 2, 6)), "s": rng.standard_normal((3, 4))}
     sol = rd.solve(cell, x, stop=rd.StopRule(atol=1e-14, max_eval=3000))
     assert sol.converged
-    grad = rd.gradient(cell, sol, weights, stop=TIGHT)
+    grad = rd.gradient(cell, sol, weights, method=rd.Ift(stop=TIGHT))
     assert (grad.status == rd.Status.CONVERGED).all()
 
     def with_parameters(direction, step):
@@ -127,10 +127,10 @@ def test_a_shared_gate_is_frozen_for_gated_readers_only(conv_cell, rng, same_bit
     rule = rd.DeltaRule(threshold=np.inf, dense=("c2",))
     sol = rd.solve(cell, x, delta=rule, stop=stop)
     assert not sol.memory.mask["z"].any()
-    frozen = rd.gradient(cell, sol, g, jacobian="frozen-mask", stop=TIGHT)
+    frozen = rd.gradient(cell, sol, g, jacobian="frozen-mask", method=rd.Ift(stop=TIGHT))
     # with nothing sent, c1 is a constant: the same as a cell whose W1 is zero in the derivative with respect to z
     tau_zero = rd.solve(cell, x, z0=sol.z, delta=rd.DeltaRule(threshold=np.inf), stop=rd.StopRule(max_eval=2))
-    nothing = rd.gradient(cell, tau_zero, g, jacobian="frozen-mask", stop=TIGHT)
+    nothing = rd.gradient(cell, tau_zero, g, jacobian="frozen-mask", method=rd.Ift(stop=TIGHT))
     same_bits(nothing.adjoint["z"], g)  # no path at all: J = 0
     assert np.abs(frozen.adjoint["z"] - g).max() > 1e-3
 
@@ -161,7 +161,7 @@ def test_gradient_statuses_are_per_sample(affine_cell):
     """J = diag(1/2, 2): the adjoint of the second component cannot converge."""
     cell = affine_cell(np.diag([0.5, 2.0]), np.zeros(2))
     sol = rd.solve(cell, np.zeros((2, 2)))
-    grad = rd.gradient(cell, sol, np.array([[1.0, 0.0], [0.0, 1.0]]), stop=rd.StopRule(rtol=1e-9, max_eval=50))
+    grad = rd.gradient(cell, sol, np.array([[1.0, 0.0], [0.0, 1.0]]), method=rd.Ift(stop=rd.StopRule(rtol=1e-9, max_eval=50)))
     assert list(grad.status) == [rd.Status.CONVERGED, rd.Status.MAX_EVAL]
     assert grad.n_eval[1] == 50
 
@@ -183,7 +183,7 @@ def test_plain_callable_with_a_vjp(rng):
     """z = cos(z) + x: dz/dx = 1 / (1 + sin z)."""
     x, g = 0.1 * rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
     sol = rd.solve(lambda z, x: 0.5 * np.cos(z) + x, x, z0=np.zeros((3, 2)), stop=rd.StopRule(atol=1e-14))
-    grad = rd.gradient(lambda z, x: z, sol, g, vjp=lambda z, x, v: -0.5 * np.sin(z) * v, stop=TIGHT)
+    grad = rd.gradient(lambda z, x: z, sol, g, vjp=lambda z, x, v: -0.5 * np.sin(z) * v, method=rd.Ift(stop=TIGHT))
     exact = g / (1 + 0.5 * np.sin(sol.z))
     assert np.all(np.abs(grad.adjoint["z"] - exact) <= (1e-14 + 16 * UNIT * np.abs(g)) / 0.5)
     assert grad.parameters == {}
@@ -194,7 +194,9 @@ def test_plain_callable_with_a_vjp(rng):
     [
         ({"jacobian": "sparse"}, ArgumentError, "jacobian"),
         ({"jacobian": "frozen-mask"}, ArgumentError, "delta rule"),
-        ({"stop": 1e-3}, ArgumentError, "StopRule"),
+        ({"method": rd.Ift}, ArgumentError, "method"),
+        ({"where": [True, True, True]}, ArgumentError, "where"),
+        ({"where": np.ones(2, bool)}, ShapeError, "where"),
         ({"vjp": lambda z, x, v: v}, ArgumentError, "vjp"),
         ({"cotangent": np.ones((3, 6), np.float32)}, DTypeError, "cotangent"),
         ({"cotangent": np.ones((2, 6))}, ShapeError, "cotangent"),

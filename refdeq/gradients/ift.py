@@ -1,0 +1,147 @@
+"""Implicit differentiation: the adjoint fixed point by any solver, or by GMRES (G-1, G-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from refdeq.api import solve
+from refdeq.checks import check_choice, check_integer
+from refdeq.errors import ArgumentError
+from refdeq.gradients.adjoint_cell import adjoint_cell
+from refdeq.gradients.gmres import solve_by_gmres
+from refdeq.gradients.linearisation import Arrays, CellPoint, Point
+from refdeq.gradients.problem import Problem, pull_at_fixed_point
+from refdeq.gradients.result import Gradient
+from refdeq.loop import iterate
+from refdeq.reference import ReferenceKernels
+from refdeq.registry import Backend
+from refdeq.solvers import Picard, Solver, SplittingSolver
+from refdeq.types import DeltaRule, StopRule
+
+__all__ = ["Ift"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ift:
+    """Solve ``v = J^T v + g``, then one VJP through f (G-1).
+
+    Every sample has its own tolerance, count and status; one that diverges does not touch the adjoints of the others.
+
+    Parameters
+    ----------
+    solver : Solver or "gmres"
+        Any solver of the package (but splittings, which need a cell of their form), or SciPy's GMRES sample by sample.
+    stop : StopRule
+        In GMRES every product counts.
+    start : {"cotangent", "zero"}
+        First v: g, which is one step ahead, or 0.
+    restart : int
+        Krylov vectors that GMRES keeps, at least 1.
+    delta : DeltaRule, optional
+        Run the adjoint iteration as a cell (:func:`refdeq.gradients.adjoint_cell.adjoint_cell`) with this rule: the gates
+        watch the slope times v. ``Gradient.cost`` has the multiply-accumulates.
+    backend, order, threads
+        As in :func:`refdeq.solve`, for an adjoint iteration that runs as a cell. It does with a delta rule, and with anything
+        but the defaults here; else products are those of the reverse walk.
+
+    Examples
+    --------
+    >>> Ift(solver="gmres", stop=StopRule(rtol=1e-10)).name
+    'ift(gmres)'
+    >>> Ift(start="random")
+    Traceback (most recent call last):
+    ...
+    refdeq.errors.ArgumentError: start: expected one of ('cotangent', 'zero'), got 'random'
+    """
+
+    solver: Solver | Literal["gmres"] = field(default_factory=Picard)
+    stop: StopRule = field(default_factory=lambda: StopRule(rtol=1e-6, max_eval=200))
+    start: Literal["cotangent", "zero"] = "cotangent"
+    restart: int = 30
+    delta: DeltaRule | None = None
+    backend: str | Backend = "reference"
+    order: str = "strict"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        is_solver = hasattr(self.solver, "init") and hasattr(self.solver, "step") and not isinstance(self.solver, type)
+        if not is_solver and self.solver != "gmres":
+            raise ArgumentError("solver", expected="a solver such as Picard(), or 'gmres'", got=repr(self.solver))
+        if is_solver and isinstance(self.solver, SplittingSolver):
+            raise ArgumentError("solver", hint="a splitting needs a cell of its form, which an adjoint is not; use another")
+        if not isinstance(self.stop, StopRule):
+            raise ArgumentError("stop", expected="a StopRule", got=repr(self.stop))
+        check_choice("start", self.start, ("cotangent", "zero"))
+        check_integer("restart", self.restart, low=1)
+        if not isinstance(self.delta, DeltaRule | None):
+            raise ArgumentError("delta", expected="a DeltaRule or None", got=repr(self.delta))
+        check_choice("order", self.order, ("strict", "fast"))
+        check_integer("threads", self.threads, low=1)
+        if self.solver == "gmres" and self._as_cell:
+            raise ArgumentError("solver", hint="GMRES takes products; a delta rule or a backend needs a solver that iterates")
+        if self.solver == "gmres" and self.stop.rtol is None and self.stop.atol is None:
+            raise ArgumentError("stop", hint="GMRES needs a tolerance: give rtol or atol")
+
+    @property
+    def name(self) -> str:
+        """Short name for tables."""
+        parts = [self.solver if isinstance(self.solver, str) else self.solver.name]
+        parts += ["delta"] if self.delta is not None else []
+        return f"ift({', '.join(parts)})"
+
+    @property
+    def _as_cell(self) -> bool:
+        return (self.delta, self.backend, self.order, self.threads) != (None, "reference", "strict", 1)
+
+    def estimate(self, problem: Problem) -> Gradient:
+        """Adjoint solve at the returned point, then one VJP through f (G-1)."""
+        point, g = problem.map.linearise(problem.states), problem.cotangent(problem.states)
+        solver, v = self._prepared(problem, g)
+        if self._as_cell:
+            return self._solved_as_cell(problem, point, g, v, solver)
+        if isinstance(solver, str):
+            status, n_eval, residual = solve_by_gmres(point, g, v, self.stop, self.restart)
+            return pull_at_fixed_point(problem, self, point, g, v, n_eval, (status, residual))
+        result = iterate(_AdjointMap(point, g), ReferenceKernels(), solver, self.stop, v)
+        solved = (result.status, result.residual)
+        return pull_at_fixed_point(problem, self, point, g, result.z, result.n_eval, solved)
+
+    def _prepared(self, problem: Problem, g: Arrays) -> tuple[Any, Arrays]:
+        """The solver, with what the forward solve knows of J if that is asked for, and the first v."""
+        if self.start == "zero":
+            return self.solver, {s: np.zeros_like(array) for s, array in g.items()}
+        return self.solver, {s: array.copy() for s, array in g.items()}
+
+    def _solved_as_cell(self, problem: Problem, point: Point, g: Arrays, v: Arrays, solver: Solver) -> Gradient:
+        """The adjoint iteration as an ordinary solve of the adjoint cell."""
+        if not isinstance(point, CellPoint):
+            raise ArgumentError("method", hint="a delta rule or a backend needs a Cell, not a plain callable (S-11)")
+        adjoint = adjoint_cell(point.cell, tuple(point.frozen))
+        solution = solve(
+            adjoint.cell,
+            adjoint.injections(point.values, g, point.frozen),
+            z0=v,
+            solver=solver,
+            stop=self.stop,
+            delta=self.delta,
+            backend=self.backend,
+            order=self.order,
+            threads=self.threads,
+        )
+        solved = (solution.status, solution.residual)
+        return pull_at_fixed_point(problem, self, point, g, solution.states, solution.n_eval, solved, solution.cost)
+
+
+class _AdjointMap:
+    """The map ``v -> J^T v + g`` whose fixed point is the adjoint (G-1)."""
+
+    def __init__(self, point: Point, g: Arrays) -> None:
+        self._point, self._g = point, g
+
+    def evaluate(self, z: Mapping[str, np.ndarray], active: np.ndarray) -> Arrays:
+        back = self._point.transpose(z)
+        return {name: back[name] + self._g[name] for name in z}
