@@ -29,6 +29,7 @@ class Cost:
         The same with every element sent, over the same evaluations.
     macs_per_sample : (B,) int64
     by_node : dict of linear node to int
+        Of the cell that a splitting iterates on where there is one; a polish adds the nodes of the cell itself.
     by_gate : dict of watched value to int
         Elements sent.
     macs_hoisted : int
@@ -62,7 +63,7 @@ class Cost:
             macs=self.macs + more.macs,
             macs_dense=self.macs_dense + more.macs_dense,
             macs_per_sample=self.macs_per_sample + more.macs_per_sample,
-            by_node={name: macs + more.by_node[name] for name, macs in self.by_node.items()},
+            by_node={name: self.by_node.get(name, 0) + more.by_node.get(name, 0) for name in self.by_node | more.by_node},
             overhead=self.overhead + more.overhead,
         )
 
