@@ -17,7 +17,7 @@ from refdeq.graph import Cell, Graph, GraphBuilder
 from refdeq.io import load_cell, save_cell
 from refdeq.registry import backend_names, load_backend
 from refdeq.solution import Solution
-from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq.solvers import ForwardBackward, KrasnoselskiiMann, PeacemanRachford, Picard
 from refdeq.types import DeltaRule, GateOverride, OpCount, Status, StopRule, Trace
 
 __version__ = "0.1.0.dev0"
@@ -25,6 +25,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Cell",
     "DeltaRule",
+    "ForwardBackward",
     "GateOverride",
     "Gradient",
     "Graph",
@@ -36,6 +37,7 @@ __all__ = [
     "Neumann",
     "OpCount",
     "Phantom",
+    "PeacemanRachford",
     "Picard",
     "Solution",
     "Status",

@@ -163,7 +163,7 @@ def _check_callable(f: Any, z0: Any, options: Mapping[str, Any], solver: Solver)
     if not callable(f):
         raise ArgumentError("cell", expected="a Cell or a callable f(z, x)", got=type(f).__name__)
     if isinstance(solver, SplittingSolver):
-        raise ArgumentError("solver", hint=f"{solver.name} rewrites a graph and a plain callable has none; build a Cell for this")
+        raise ArgumentError("solver", hint=f"{solver.name} rewrites a graph, a plain callable has none; build a Cell for this")
     defaults = {"backend": "reference", "order": "strict", "reuse": "state"}
     for name, value in options.items():
         if value not in (None, False, defaults.get(name)) and (name, value) not in (("executor", "auto"), ("executor", "op")):

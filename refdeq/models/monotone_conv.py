@@ -1,9 +1,9 @@
 """Convolutional monotone operator network: circular 3 x 3 kernels A and B, composed into one 5 x 5 kernel of W.
 
 ``W = (1 - m) I - A^T A + B - B^T`` with ``A = sqrt(g) A0 / |A0|`` and ``B = h B0 / |B0|`` (Frobenius norms), all convolutions
-circular, so that the symbol of ``I - W`` has Hermitian part ``m I + A_hat^H A_hat`` at every frequency. The state is larger than
-the image by a border of one pixel, where the Relu gives zero, so that nothing travels around the edge in one step. Source:
-Winston and Kolter, "Monotone operator equilibrium networks", NeurIPS 2020.
+circular, so that the symbol of ``I - W`` has Hermitian part ``m I + A_hat^H A_hat`` at every frequency. The state is larger
+than the image by a border of one pixel that is held at zero, as published. Source: Winston and Kolter, "Monotone operator
+equilibrium networks", NeurIPS 2020.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def monotone_conv(
 
     Returns
     -------
-    Cell with state ``z`` (C, height + 2, width + 2), injection ``x`` (D, height, width) and parameters ``W`` (C, C, 5, 5), ``U``,
-    ``b`` and ``interior``, which is 0 on the border and 1 inside
+    Cell with state ``z`` (C, height + 2, width + 2), injection ``x`` (D, height, width) and parameters ``W`` (C, C, 5, 5),
+    ``U``, ``b`` and ``interior``, which is 0 on the border and 1 inside
 
     Examples
     --------

@@ -71,8 +71,8 @@ class MonotoneForm:
 
 def _refuse(found: str) -> UnsupportedError:
     return UnsupportedError(
-        f"a splitting needs a cell z <- relu(W z + beta) with one Gemm or circular Conv (see refdeq.models.monotone), but {found}; "
-        "use Picard, KrasnoselskiiMann, Anderson or Broyden instead"
+        f"a splitting needs a cell z <- relu(W z + beta) with one Gemm or circular Conv, as refdeq.models.monotone builds, "
+        f"but {found}; use Picard, KrasnoselskiiMann, Anderson or Broyden instead"
     )
 
 
@@ -158,7 +158,7 @@ def _weight(cell: Cell, state: str, linear: Node) -> tuple[np.ndarray, tuple[int
 
 
 def _circular_origin(graph: Graph, state: str, value: str, kernel: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Sites that wrap around in front of the state within `value`, found by moving numbered sites; None if it is no wrapping."""
+    """How many sites `value` wraps around in front of the state, found by moving numbered sites; None if it does not wrap."""
     shape = graph.states[state]
     numbers = np.arange(np.prod(shape), dtype=np.float64).reshape(1, *shape)
     moved = {state: numbers}
