@@ -1,6 +1,7 @@
-"""A Cell as one safetensors file: parameters as tensors, the graph as JSON in the header; no pickle, no code.
+"""Cells and traces as safetensors files: arrays as tensors, everything else as JSON in the header; no pickle, no code.
 
-Extra tensors (inputs, targets, a readout) may ride along under ``extra.NAME``; free text under ``meta``.
+A cell's parameters are ``parameter.NAME``; extra tensors (inputs, targets, a readout) may ride along under ``extra.NAME``; free
+text under ``meta``. A trace's arrays are named after its fields, ``z.STATE``, ``r.GATE``, ``a.NODE`` and so on.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from refdeq.errors import ArgumentError, FileFormatError, RefdeqError
 from refdeq.graph import Cell, Graph
+from refdeq.types import Trace
 
-__all__ = ["FORMAT", "load_cell", "save_cell"]
+__all__ = ["FORMAT", "TRACE_FORMAT", "load_cell", "load_trace", "read_safetensors", "save_cell", "save_trace", "write_whole"]
 
 FORMAT = "refdeq-cell/1"
-"""Written into every file, and required of it."""
+"""Written into every cell file, and required of it."""
+TRACE_FORMAT = "refdeq-trace/1"
+"""The same of a trace file."""
+
+_TRACE_ARRAYS = ("active", "residual", "scale")
+_TRACE_GROUPS = ("z", "f", "r", "mask", "a", "values", "hoisted")
 
 Loaded = tuple[Cell, dict[str, np.ndarray], dict[str, str]]
 
@@ -74,7 +81,7 @@ def save_cell(
         "meta": json.dumps(notes, ensure_ascii=False),
         "digest": _file_digest(cell, kept, notes),
     }
-    _write_whole(Path(path), save(tensors, metadata=header))
+    write_whole(Path(path), save(tensors, metadata=header))
 
 
 def _file_digest(cell: Cell, extras: Mapping[str, np.ndarray], meta: Mapping[str, str]) -> str:
@@ -86,8 +93,14 @@ def _file_digest(cell: Cell, extras: Mapping[str, np.ndarray], meta: Mapping[str
     return sha.hexdigest()
 
 
-def _write_whole(target: Path, data: bytes) -> None:
-    """Write beside the target, then move into place: an interrupted save leaves the old file, or none."""
+def write_whole(target: Path, data: bytes) -> None:
+    """Write beside the target, then move into place: an interrupted save leaves the old file, or none.
+
+    Raises
+    ------
+    FileFormatError
+        The file cannot be written; nothing is left behind.
+    """
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         part.write_bytes(data)
@@ -123,7 +136,7 @@ def load_cell(path: str | os.PathLike[str], *, with_extras: bool = False) -> Cel
         The file is missing, truncated, corrupt, not a refdeq cell, or its bits differ from the digest it carries.
     """
     try:
-        header, tensors = _read(Path(path))
+        header, tensors = read_safetensors(Path(path))
         loaded = _contents(header, tensors)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
@@ -132,7 +145,8 @@ def load_cell(path: str | os.PathLike[str], *, with_extras: bool = False) -> Cel
     return loaded if with_extras else loaded[0]
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Header texts and tensors of any safetensors file; ``FileFormatError`` when it is missing, truncated or corrupt."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -143,6 +157,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"truncated or corrupt ({error})") from error
+    except TypeError as error:
+        raise FileFormatError(f"holds a dtype that NumPy has not ({error})") from error
 
 
 def _contents(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Loaded:
@@ -157,3 +173,72 @@ def _contents(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> L
     if _file_digest(cell, groups["extra"], meta) != header["digest"]:
         raise FileFormatError("contents differ from the digest in the file: it was changed or damaged")
     return cell, groups["extra"], meta
+
+
+def save_trace(path: str | os.PathLike[str], trace: Trace, *, meta: Mapping[str, str] | None = None) -> None:
+    """Write every array of a trace (S-10); the file appears complete or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    trace : Trace
+    meta : dict of str to str, optional
+        What the trace is of: the cell's digest, the options of the solve.
+
+    Raises
+    ------
+    FileFormatError
+        The file cannot be written; nothing is left behind.
+
+    Examples
+    --------
+    >>> import tempfile, refdeq
+    >>> cell = refdeq.models.rnn(np.array([[0.5]]), np.array([[1.0]]), np.zeros(1))
+    >>> trace = refdeq.solve(cell, np.ones((3, 1)), trace=True).trace
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_trace(f"{folder}/trace.safetensors", trace, meta={"cell": cell.digest})
+    ...     again, meta = load_trace(f"{folder}/trace.safetensors")
+    >>> np.array_equal(again.z["z"], trace.z["z"], equal_nan=True), meta["cell"] == cell.digest
+    (True, True)
+    """
+    from safetensors.numpy import save
+
+    tensors = {name: np.array(getattr(trace, name), order="C") for name in _TRACE_ARRAYS}
+    for group in _TRACE_GROUPS:
+        tensors |= {f"{group}.{name}": np.array(array, order="C") for name, array in getattr(trace, group).items()}
+    header = {
+        "format": TRACE_FORMAT,
+        "semantics": trace.semantics_version,
+        "meta": json.dumps(dict(meta or {}), ensure_ascii=False),
+    }
+    write_whole(Path(path), save(tensors, metadata=header))
+
+
+def load_trace(path: str | os.PathLike[str]) -> tuple[Trace, dict[str, str]]:
+    """Read a trace written by :func:`save_trace`, with its meta data.
+
+    Raises
+    ------
+    FileFormatError
+        The file is missing, truncated, corrupt, or not a trace.
+    """
+    try:
+        header, tensors = read_safetensors(Path(path))
+        return _trace_of(header, tensors)
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{path}: not a refdeq trace ({error!r})") from error
+
+
+def _trace_of(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> tuple[Trace, dict[str, str]]:
+    if header.get("format") != TRACE_FORMAT:
+        raise FileFormatError(f"not a refdeq trace: format is {header.get('format')!r}, expected {TRACE_FORMAT!r}")
+    groups: dict[str, Any] = {group: {} for group in _TRACE_GROUPS}
+    for full_name, array in tensors.items():
+        group, dot, name = full_name.partition(".")
+        if dot:
+            groups[group][name] = array
+    single: dict[str, Any] = {name: tensors[name] for name in _TRACE_ARRAYS}
+    meta: dict[str, str] = json.loads(header["meta"])
+    return Trace(**single, **groups, semantics_version=header["semantics"]), meta

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -56,15 +55,16 @@ def demo(
     from refdeq.commands.demo_models import load_model
     from refdeq.commands.demo_report import print_json, print_tables
     from refdeq.commands.figures import prepare_folder, require_matplotlib, write_files
+    from refdeq.commands.machine import choose_backend, usable_cores
     from refdeq.types import DeltaRule
 
     require_matplotlib()
     rule = DeltaRule.preset(preset, threshold=threshold)
     _check_counts(evaluations, threads)
     trained = load_model(kind.value, model)
-    chosen, why = _choose_backend(backend)
+    chosen, why = choose_backend(backend)
     prepare_folder(out)
-    threads = _usable_cores() if threads is None else threads
+    threads = usable_cores() if threads is None else threads
     summary, figures = _work(kind.value, trained, rule, preset, evaluations, chosen, why, threads)
     files = write_files(out, figures)
     (print_json if as_json else print_tables)(summary, files)
@@ -77,23 +77,6 @@ def _check_counts(evaluations: int, threads: int | None) -> None:
         raise ArgumentError("--evaluations", expected="an integer >= 3", got=evaluations)
     if threads is not None and threads < 1:
         raise ArgumentError("--threads", expected="an integer >= 1", got=threads)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _choose_backend(name: str | None) -> tuple[Backend, str]:
-    """Return the backend and the reason for it: numba is preferred, and a fallback is said aloud."""
-    from refdeq.errors import BackendUnavailableError
-    from refdeq.registry import load_backend
-
-    if name is not None:
-        return load_backend(name), "asked for"
-    try:
-        return load_backend("numba"), "the default"
-    except BackendUnavailableError as error:
-        return load_backend("reference"), f"instead of the default: {error}"
 
 
 def _work(

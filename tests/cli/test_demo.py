@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import refdeq as rd
-from refdeq.commands import convergence, demo, figures
+from refdeq.commands import convergence, figures, machine
 from refdeq.errors import ArgumentError, BackendUnavailableError
 from refdeq.registry import load_backend
 
@@ -236,4 +236,4 @@ def test_drawing_neither_obeys_nor_changes_the_users_settings():
 
 
 def test_every_usable_core_is_the_default():
-    assert demo._usable_cores() >= 1
+    assert machine.usable_cores() >= 1

@@ -1,0 +1,271 @@
+"""The solve behind ``refdeq solve``: in one piece, or in chunks of samples so that traces stay small and progress can be shown.
+
+The residual of every evaluation is in the trace and nowhere else. Samples are independent under strict order (S-1, N-6), so a
+large batch is solved chunk by chunk; of each chunk's trace only residual and scale are kept. Where samples may influence each
+other (dialects, fast order), or where the whole trace is asked for, the batch stays in one piece.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from refdeq.api import solve
+from refdeq.commands.solve_input import Problem
+from refdeq.cost import Cost
+from refdeq.cost_official import OfficialCost
+from refdeq.errors import ArgumentError
+from refdeq.graph import Cell
+from refdeq.loop import Progress
+from refdeq.ops.base import size
+from refdeq.registry import Backend
+from refdeq.solution import Solution
+from refdeq.solvers import Solver, SplittingSolver
+from refdeq.types import DeltaRule, StopRule
+
+__all__ = ["History", "Outcome", "Request", "iterated_cell", "run"]
+
+CHUNK_BYTES = 96_000_000
+"""Size of the traces held at a time."""
+UNTRACED_SAMPLES = 2048
+"""Samples per chunk where nothing is traced; small enough for a progress bar."""
+HISTORY_BYTES = 8_000_000_000
+"""Residuals are recorded unasked while all traces together stay below this: writing them costs about a second per gigabyte."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of one solve, already checked and built.
+
+    Attributes
+    ----------
+    history : bool or None
+        Whether to record the residual of every evaluation; None decides by size.
+    trace : bool
+        Whether to keep the whole trace.
+    The others are those of :func:`refdeq.solve`.
+    """
+
+    solver: Solver
+    stop: StopRule
+    delta: DeltaRule | None
+    backend: Backend
+    order: str
+    executor: str
+    threads: int
+    returned: str
+    polish: bool
+    verify: bool
+    history: bool | None
+    trace: bool
+    dialect: Any = None
+
+
+@dataclass(frozen=True)
+class History:
+    """Residual and scale of T evaluations of B samples (S-2); ``active`` says who took part.
+
+    Attributes
+    ----------
+    active : (T, B) bool
+    residual, scale : (T, B) float64
+        NaN where a sample did not take part.
+    """
+
+    active: np.ndarray
+    residual: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it: the solution of the whole batch, the residuals on the way, and the seconds it took."""
+
+    solution: Solution
+    history: History | None
+    seconds: float
+
+
+Hook = Callable[[int, Progress | None], None]
+"""Told the samples that are done, and what goes on inside a chunk where that can be seen."""
+
+
+def run(problem: Problem, request: Request, advance: Hook | None = None) -> Outcome:
+    """Solve every sample.
+
+    Parameters
+    ----------
+    problem : Problem
+    request : Request
+    advance : callable, optional
+        Shows progress. Between evaluations it is told only where watching changes nothing, at op level; a fused plan is never
+        given up for it.
+
+    Returns
+    -------
+    Outcome
+    """
+    start = time.perf_counter()
+    watched = request.trace or _records(problem, request)
+    parts: list[Solution] = []
+    histories: list[History] = []
+    spans = _spans(problem, request, watched)
+    for rows in spans:
+        part = _solve(problem, request, rows, watched, advance)
+        if part.trace is not None:
+            histories.append(History(part.trace.active, part.trace.residual, part.trace.scale))
+        parts.append(part if request.trace else replace(part, trace=None))
+        if advance is not None:
+            advance(rows.stop, None)
+    solution = parts[0] if len(parts) == 1 else _joined(parts, spans)
+    if not request.backend.info.fused and request.executor == "auto":
+        solution = replace(solution, executor=f"op level (backend {request.backend.info.name} has no fused plans)")
+    return Outcome(solution, _stacked(histories) if histories else None, time.perf_counter() - start)
+
+
+def _solve(problem: Problem, request: Request, rows: slice, watched: bool, advance: Hook | None) -> Solution:
+    watching = None
+    if advance is not None and (request.executor == "op" or not request.backend.info.fused):
+
+        def watching(progress: Progress) -> None:
+            advance(rows.start + progress.finished, progress)
+
+    options: dict[str, Any] = {} if request.dialect is None else {"dialect": request.dialect}
+    try:
+        return solve(
+            problem.cell,
+            {name: array[rows] for name, array in problem.x.items()},
+            z0=None if problem.z0 is None else {name: array[rows] for name, array in problem.z0.items()},
+            solver=request.solver,
+            stop=request.stop,
+            delta=request.delta,
+            backend=request.backend,
+            order=request.order,
+            executor=request.executor,
+            threads=request.threads,
+            returned=request.returned,
+            polish=request.polish,
+            verify=request.verify,
+            trace=watched,
+            on_evaluation=watching,
+            **options,
+        )
+    except MemoryError as error:
+        hint = "smaller --max-eval or fewer samples" + (", or no --trace" if request.trace else "")
+        raise ArgumentError("INPUT", hint=f"the solve does not fit in memory: {hint}") from error
+
+
+def iterated_cell(problem: Problem, solver: Solver) -> Cell:
+    """The cell whose values the gates watch: a splitting's rewritten one, else the cell itself."""
+    return solver.split(problem.cell).cell if isinstance(solver, SplittingSolver) else problem.cell
+
+
+def _traced_bytes(problem: Problem, request: Request) -> int:
+    """Upper bound of a sample's trace: z and f, every value of the loop, and r and mask of every watched value."""
+    graph = iterated_cell(problem, request.solver).graph
+    numbers = 2 * sum(size(graph.shapes[name]) for name in graph.states)
+    numbers += sum(size(graph.shapes[node.name]) for node in graph.loop_nodes)
+    gates = {node.inputs[0] for node in graph.linear_nodes} if request.delta is not None else set()
+    watched = sum(size(graph.shapes[name]) for name in gates)
+    return request.stop.max_eval * ((numbers + watched) * problem.cell.dtype.itemsize + watched)
+
+
+def _records(problem: Problem, request: Request) -> bool:
+    if request.history is not None:
+        return request.history
+    return _traced_bytes(problem, request) * problem.samples <= HISTORY_BYTES
+
+
+def _spans(problem: Problem, request: Request, watched: bool) -> list[slice]:
+    """Chunks of samples; one where the samples are not independent, or none may be dropped."""
+    samples = problem.samples
+    independent = request.order == "strict" and request.dialect is None
+    if request.trace or not independent or samples == 0:
+        return [slice(0, samples)]
+    length = max(1, CHUNK_BYTES // _traced_bytes(problem, request)) if watched else UNTRACED_SAMPLES
+    return [slice(first, min(first + length, samples)) for first in range(0, samples, length)]
+
+
+def _stacked(parts: Sequence[History]) -> History:
+    """Histories side by side; chunks that ended earlier are filled up with evaluations in which they took no part."""
+    length = max(len(part.active) for part in parts)
+
+    def filled(arrays: list[np.ndarray], blank: Any) -> np.ndarray:
+        return np.concatenate(
+            [np.pad(array, ((0, length - len(array)), (0, 0)), constant_values=blank) for array in arrays], axis=1
+        )
+
+    return History(
+        filled([part.active for part in parts], False),
+        filled([part.residual for part in parts], np.nan),
+        filled([part.scale for part in parts], np.nan),
+    )
+
+
+def _joined(parts: Sequence[Solution], spans: Sequence[slice]) -> Solution:
+    """One solution of the whole batch; what only a chunk knows of (memory, the solver's state) is dropped."""
+
+    def along(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    first = parts[0]
+    costs = [part.cost for part in parts if part.cost is not None]
+    return replace(
+        first,
+        states={name: np.concatenate([part.states[name] for part in parts]) for name in first.states},
+        status=along("status"),
+        n_eval=along("n_eval"),
+        residual=along("residual"),
+        scale=along("scale"),
+        residual_dense=None if first.residual_dense is None else along("residual_dense"),
+        cost=_total_cost(costs) if len(costs) == len(parts) else None,
+        warnings=_said(parts, spans),
+        memory=None,
+        trace=None,
+        iterate={},
+        solver_state=None,
+        x={},
+    )
+
+
+def _said(parts: Sequence[Solution], spans: Sequence[slice]) -> tuple[str, ...]:
+    """Warnings of all chunks: once where all say the same of every sample, else with the samples they are about."""
+    counted = parts[0].residual_dense is not None  # verification counts the samples that its sentence is about
+    if not counted and all(part.warnings == parts[0].warnings for part in parts):
+        return parts[0].warnings
+    return tuple(
+        f"samples {rows.start} to {rows.stop - 1}: {sentence}"
+        for part, rows in zip(parts, spans, strict=True)
+        for sentence in part.warnings
+    )
+
+
+def _total_cost(parts: Sequence[Cost]) -> Cost:
+    first, official = parts[0], [part.official for part in parts if part.official is not None]
+    overhead = first.overhead
+    for part in parts[1:]:
+        overhead += part.overhead
+    return replace(
+        first,
+        macs=sum(part.macs for part in parts),
+        macs_dense=sum(part.macs_dense for part in parts),
+        macs_per_sample=np.concatenate([part.macs_per_sample for part in parts]),
+        by_node={name: sum(part.by_node[name] for part in parts) for name in first.by_node},
+        by_gate={name: sum(part.by_gate[name] for part in parts) for name in first.by_gate},
+        macs_hoisted=sum(part.macs_hoisted for part in parts),
+        overhead=overhead,
+        official=_total_official(official) if official else None,
+    )
+
+
+def _total_official(parts: Sequence[OfficialCost]) -> OfficialCost:
+    return OfficialCost(
+        flops=sum(part.flops for part in parts),
+        flops_dense=sum(part.flops_dense for part in parts),
+        zeros=sum(part.zeros for part in parts),
+        elements=sum(part.elements for part in parts),
+    )
