@@ -81,6 +81,26 @@ def test_requests_that_do_not_fit(changes, reason):
     assert reason in ask(build(plain), **changes).reason
 
 
+@pytest.mark.parametrize("solver", [rd.ForwardBackward(), rd.PeacemanRachford()])
+def test_splittings_run_at_op_level(rng, solver):
+    """What they evaluate is another graph, and the residual is formed from values inside it."""
+    n = 4
+    cell = rd.models.monotone(0.3 * np.eye(n), np.zeros((n, n)), rng.standard_normal((n, 2)), np.zeros(n))
+    x = rng.standard_normal((2, 2))
+    with pytest.raises(rd.errors.UnsupportedError, match="a splitting forms its residual in the loop"):
+        rd.solve(cell, x, solver=solver, backend="numba", executor="fused")
+    solution = rd.solve(cell, x, solver=solver, backend="numba")
+    assert solution.executor == "op level (a splitting forms its residual in the loop)"
+    assert rd.solve(cell, x, backend="numba").executor == "fused: fc relu"  # the cell itself has a plan
+
+
+def test_a_hook_needs_the_loop(rng):
+    cell, x = build(plain), rng.standard_normal((2, 3))
+    assert "a progress hook needs the loop" in rd.solve(cell, x, backend="numba", on_evaluation=lambda progress: True).executor
+    with pytest.raises(rd.errors.UnsupportedError, match="a progress hook needs the loop"):
+        rd.solve(cell, x, backend="numba", executor="fused", on_evaluation=lambda progress: True)
+
+
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
