@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gradient_cases import TIGHT, UNIT, differences_agree, two_state_cell
 
 import refdeq as rd
 from refdeq.errors import ArgumentError, DTypeError, MemoryMismatchError, ShapeError
-
-TIGHT = rd.StopRule(atol=1e-14, max_eval=2000)
-UNIT = 2.0**-53
 
 
 def rnn_by_linear_algebra(cell, z, x, g, masks=None):
@@ -35,7 +33,7 @@ def close(actual, expected, norm, residual, scale):
     assert np.all(np.abs(actual - expected) <= bound)
 
 
-@pytest.mark.parametrize("n", [1, 6, 16])
+@pytest.mark.parametrize("n", [1, 6, 16, 64])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_rnn_against_dense_linear_algebra(n, frozen, tanh_cell, rng):
     cell, x, g = tanh_cell(n=n, norm=0.7), rng.standard_normal((4, 2)), rng.standard_normal((4, n))
@@ -63,39 +61,6 @@ def loss(cell, x, z0, weights):
     sol = rd.solve(cell, x, z0=z0, stop=rd.StopRule(atol=1e-14, max_eval=3000))
     assert sol.converged
     return sum(float(np.sum(sol.states[name] * w)) for name, w in weights.items())
-
-
-def differences_agree(analytic, loss_at, rng, probes=6, h=2.0**-13):
-    """Compare directional derivatives; Richardson's two steps bound the truncation error of the central difference."""
-    for _ in range(probes):
-        direction = {name: rng.standard_normal(np.shape(value)) for name, value in analytic.items()}
-        expected = sum(float(np.sum(analytic[name] * d)) for name, d in direction.items())
-        wide, fine = ((loss_at(direction, step) - loss_at(direction, -step)) / (2 * step) for step in (2 * h, h))
-        truncation = abs(wide - fine)  # three times the error of `fine`, to leading order
-        noise = 1e-11 / h  # solves of residual 1e-14 amplified by (1 - |J|)^-1 and the sum over the batch
-        assert abs(expected - fine) <= truncation + noise
-
-
-def two_state_cell(rng):
-    """Two states that feed each other, an injection used twice, and operators of every family."""
-    builder = rd.GraphBuilder()
-    y, s = builder.state("y", (2, 6)), builder.state("s", (4,))
-    x, q = builder.injection("x", (2, 6)), builder.injection("q", (4,))
-
-    def weight(name, *shape):
-        return builder.parameter(name, 0.3 * rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])))
-
-    conv = builder.node("Conv", y, weight("Wc", 4, 2, 3), weight("bc", 4), pads=(1, 1))
-    halves = [builder.node("Slice", conv, starts=(k,), ends=(k + 2,), axes=(1,)) for k in (0, 2)]
-    gate = builder.node("Sigmoid", halves[0])
-    pooled = builder.node("ReduceMean", builder.node("Mul", gate, builder.node("Tanh", halves[1])), axes=(2,), keepdims=0)
-    mixed = builder.node("Gemm", s, weight("Ws", 4, 4), weight("bs", 4), transB=1, alpha=0.5, beta=2.0)
-    joined = builder.node("Concat", pooled, pooled, axis=1)
-    builder.output(s, builder.node("Sin", builder.node("Add", builder.node("Add", mixed, joined), q)))
-    spread = builder.node("Reshape", builder.node("MatMul", s, weight("Wm", 4, 12)), shape=(0, 2, 6))
-    shifted = builder.node("Sub", builder.node("LeakyRelu", spread, alpha=0.25), builder.node("Cos", x))
-    builder.output(y, builder.node("Tanh", builder.node("Mul", shifted, builder.node("Exp", builder.node("Neg", gate)))))
-    return builder.build()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
