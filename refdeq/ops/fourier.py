@@ -85,8 +85,8 @@ def transform(re: Array, im: Array, sign: int) -> tuple[Array, Array]:
     p = prime_factors(n)[0]
     lead = re.shape[:-1]
     # [r, j] is element j p + r: the p interleaved sequences, transformed side by side
-    parts = (np.swapaxes(x.reshape(*lead, n // p, p), -1, -2) for x in (re, im))
-    part_re, part_im = transform(*parts, sign)
+    re, im = (np.swapaxes(x.reshape(*lead, n // p, p), -1, -2) for x in (re, im))
+    part_re, part_im = transform(re, im, sign)
     cosines, sines = roots_of_unity(n)
     k = np.arange(n)
     total_re, total_im = (x[..., 0, k % (n // p)] for x in (part_re, part_im))

@@ -47,9 +47,10 @@ class PeacemanRachford:
     """Peaceman-Rachford iteration of a cell ``z <- relu(W z + beta)`` (S-6b).
 
     With ``V = ((1 + alpha) I - alpha W)^-1``, formed once per cell: ``z = relu(u)``, ``h = 2 z - u``,
-    ``y = V (h + alpha beta)``, ``u <- 2 y - h``. A splitting solver: it rewrites the cell, so that one evaluation costs one product with V. Reported are
-    the argument y and the value ``relu(p)`` with ``p = ((1 + alpha) y - h) / alpha``, which is ``W y + beta`` without a product
-    with W: the residual is that of the cell. Converges for every alpha > 0 when ``I - W`` is strongly monotone.
+    ``y = V (h + alpha beta)``, ``u <- 2 y - h``. A splitting solver: it rewrites the cell, so that one evaluation costs one
+    product with V. Reported are the argument y and the value ``relu(p)`` with ``p = ((1 + alpha) y - h) / alpha``, which is
+    ``W y + beta`` without a product with W: the residual is that of the cell. Converges for every alpha > 0 when ``I - W`` is
+    strongly monotone.
 
     A warm start by the same solver goes on from u (kept as ``Solution.iterate``); any other start takes u = z.
 

@@ -171,8 +171,9 @@ def _circular_origin(graph: Graph, state: str, value: str, kernel: tuple[int, ..
         return None
     first = np.unravel_index(int(moved[value].flat[0]), shape)[1:]
     origin = tuple(int(-p % n) for p, n in zip(first, shape[1:], strict=True))
-    sites = [(np.arange(n + k - 1) - o) % n for n, k, o in zip(shape[1:], kernel, origin, strict=True)]
-    return origin if np.array_equal(moved[value], numbers[np.ix_([0], range(shape[0]), *sites)]) else None
+    for axis, (n, k, o) in enumerate(zip(shape[1:], kernel, origin, strict=True)):
+        numbers = np.take(numbers, (np.arange(n + k - 1) - o) % n, axis=2 + axis)
+    return origin if np.array_equal(moved[value], numbers) else None
 
 
 @functools.lru_cache(maxsize=8)
