@@ -1,0 +1,122 @@
+"""Small linear systems on the host: one per sample, in float64, with the same bits whatever the batch (S-7)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["normalised_weights", "regularised", "solve_gram"]
+
+
+def regularised(gram: np.ndarray, valid: np.ndarray, ridge: float, ridge_scale: str) -> np.ndarray:
+    """Gram matrices with the ridge on their diagonals (S-7).
+
+    Parameters
+    ----------
+    gram : (B, k, k) float64
+    valid : (B, k) bool
+        Columns that exist; what stands in the rows and columns of others is not read.
+    ridge : float
+    ridge_scale : {"trace", "diagonal", "absolute"}
+        The ridge times the mean of the valid diagonal entries, times each diagonal entry, or as it is.
+
+    Returns
+    -------
+    (B, k, k) float64, zero outside the valid rows and columns
+
+    Examples
+    --------
+    >>> regularised(np.diag([3.0, 1.0])[None], np.array([[True, True]]), 0.5, "trace")
+    array([[[4., 0.],
+            [0., 2.]]])
+    """
+    k = gram.shape[1]
+    out: np.ndarray = np.where(valid[:, :, None] & valid[:, None, :], gram, 0.0)
+    diagonal = np.array(out[:, range(k), range(k)])
+    if ridge_scale == "trace":
+        added = ridge * (_row_sums(diagonal) / np.maximum(valid.sum(axis=1), 1))[:, None]
+    elif ridge_scale == "diagonal":
+        added = ridge * diagonal
+    else:
+        added = np.full_like(diagonal, ridge)
+    out[:, range(k), range(k)] = np.where(valid, diagonal + added, 0.0)
+    return out
+
+
+def solve_gram(gram: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """Solve ``gram x = rhs`` per sample, leaving out columns that depend on earlier ones (S-7).
+
+    The matrix is scaled to a unit diagonal and eliminated in the order of its columns, which the caller chooses: earlier
+    columns are preferred. A column of which no more than ``k eps`` remains after the earlier ones are taken out (or that is
+    zero, or not finite) gets the weight 0. So there is an answer for every matrix, with fewer columns the more singular it is,
+    and no sample can spoil another. Elementary operations in one fixed order: no library, and no batch, decides about a bit.
+
+    Parameters
+    ----------
+    gram : (B, k, k) float64
+        Symmetric, positive semi-definite up to rounding.
+    rhs : (B, k) float64
+
+    Returns
+    -------
+    (B, k) float64
+        All zero for a sample whose answer would not be finite.
+
+    Examples
+    --------
+    >>> solve_gram(np.array([[[4.0, 4.0], [4.0, 4.0]]]), np.array([[2.0, 2.0]]))
+    array([[0.5, 0. ]])
+    """
+    k = gram.shape[1]
+    diagonal = gram[:, range(k), range(k)]
+    usable = np.isfinite(diagonal) & (diagonal > 0.0)
+    scale = np.where(usable, 1.0 / np.sqrt(np.where(usable, diagonal, 1.0)), 0.0)
+    a = np.where(usable[:, :, None] & usable[:, None, :], gram, 0.0) * scale[:, :, None] * scale[:, None, :]
+    b = np.where(usable, rhs, 0.0) * scale
+    cutoff = k * np.finfo(np.float64).eps
+    for j in range(k):
+        kept = a[:, j, j] > cutoff  # False for NaN
+        pivot = np.where(kept, a[:, j, j], 1.0)
+        a[:, j] = np.where(kept[:, None], a[:, j], 0.0)
+        b[:, j] = np.where(kept, b[:, j], 0.0)
+        factors = np.where(kept[:, None], a[:, j + 1 :, j] / pivot[:, None], 0.0)
+        a[:, j + 1 :, j + 1 :] -= factors[:, :, None] * a[:, j, None, j + 1 :]
+        b[:, j + 1 :] -= factors * b[:, j, None]
+        a[:, j, j] = pivot
+    x = np.zeros_like(b)
+    for j in reversed(range(k)):
+        x[:, j] = (b[:, j] - _row_sums(a[:, j, j + 1 :] * x[:, j + 1 :])) / a[:, j, j]
+    x *= scale
+    return np.where(np.isfinite(x).all(axis=1)[:, None], x, 0.0)
+
+
+def normalised_weights(gram: np.ndarray) -> np.ndarray:
+    """Weights that sum to 1 and minimise ``x^T gram x``: the bordered system ``[[0, 1], [1, gram]]`` (S-7).
+
+    Parameters
+    ----------
+    gram : (B, k, k) float64
+        With its ridge; zero rows for columns that do not exist.
+
+    Returns
+    -------
+    (B, k) float64
+        ``gram^-1 1`` over its sum; all weight on column 0 where that sum is not a positive number.
+
+    Examples
+    --------
+    >>> normalised_weights(np.diag([1.0, 3.0])[None])
+    array([[0.75, 0.25]])
+    """
+    x = solve_gram(gram, np.ones(gram.shape[:2]))
+    total = _row_sums(x)
+    solved = np.isfinite(total) & (total > 0.0)
+    first = np.arange(gram.shape[1]) == 0
+    return np.where(solved[:, None], x / np.where(solved, total, 1.0)[:, None], first)
+
+
+def _row_sums(rows: np.ndarray) -> np.ndarray:
+    """Sums over axis 1 in ascending order: unlike ``np.sum``, the order does not depend on the memory layout."""
+    total = np.zeros(len(rows))
+    for j in range(rows.shape[1]):
+        total = total + rows[:, j]
+    return total
