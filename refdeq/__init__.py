@@ -17,12 +17,15 @@ from refdeq.graph import Cell, Graph, GraphBuilder
 from refdeq.io import load_cell, save_cell
 from refdeq.registry import backend_names, load_backend
 from refdeq.solution import Solution
-from refdeq.solvers import ForwardBackward, KrasnoselskiiMann, PeacemanRachford, Picard
+from refdeq.solvers import Anderson, ArmijoLineSearch, Broyden, ForwardBackward, KrasnoselskiiMann, PeacemanRachford, Picard
 from refdeq.types import DeltaRule, GateOverride, OpCount, Status, StopRule, Trace
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Anderson",
+    "ArmijoLineSearch",
+    "Broyden",
     "Cell",
     "DeltaRule",
     "ForwardBackward",
