@@ -17,7 +17,7 @@ from refdeq.graph import Cell
 from refdeq.loop import Hook
 from refdeq.registry import Backend, load_backend
 from refdeq.solution import Solution
-from refdeq.solvers import Picard, Solver, Split, SplittingSolver
+from refdeq.solvers import Dialect, Picard, Solver, Split, SplittingSolver, as_dialect
 from refdeq.types import DeltaRule, StopRule
 from refdeq.validate_inputs import batch_of, check_values
 
@@ -38,7 +38,8 @@ def solve(
     threads: int = 1,
     warm: Solution | None = None,
     reuse: str = "state",
-    returned: str = "last",
+    returned: str | None = None,
+    dialect: Dialect | str | None = None,
     polish: bool = False,
     verify: bool = False,
     trace: bool = False,
@@ -73,7 +74,10 @@ def solve(
     reuse : {"state", "state+memory"}
         What is taken from `warm`.
     returned : {"last", "lowest"}
-        S-4.
+        S-4; ``last`` by default.
+    dialect : Dialect or str, optional
+        Solve as a peer does (S-9): what :func:`refdeq.dialect` makes, or ``name/method`` with the peer's defaults. It brings
+        its own `solver`, `stop` and `returned`, and adds the peer's report to the solution.
     polish : bool
         Make one more dense evaluation of every sample and return its value (S-4); counted in ``n_eval``, not in ``cost``.
     verify : bool
@@ -102,15 +106,20 @@ def solve(
     >>> sol.converged, round(float(sol.z[0, 0]), 6)
     (True, 0.895219)
     """
+    if dialect is not None:
+        dialect = as_dialect(dialect)
+        _check_alone(solver=solver, stop=stop, returned=returned)
+        solver, stop = dialect.solver, dialect.stop
     solver = Picard() if solver is None else solver
     stop = StopRule(rtol=1e-6, max_eval=100) if stop is None else stop
+    returned = "last" if returned is None else returned
     _check_kinds(solver=solver, stop=stop, delta=delta, warm=warm)
     _check_options(order=order, executor=executor, reuse=reuse, returned=returned, threads=threads)
     if not isinstance(cell, Cell):
         plain = {"delta": delta, "backend": backend, "order": order, "executor": executor, "warm": warm, "reuse": reuse}
         _check_callable(cell, z0, {**plain, "polish": polish, "verify": verify}, solver)
         with np.errstate(all="ignore"):
-            return run_callable(cell, x, z0, solver, stop, returned, trace, on_evaluation)
+            return run_callable(cell, x, z0, solver, stop, returned, trace, on_evaluation, dialect)
     injections = check_values("x", x, cell.graph.injections, cell.dtype)
     split = _split(cell, solver, delta)
     iterated = cell if split is None else split.cell  # whose f the loop evaluates and the gates watch
@@ -121,11 +130,12 @@ def solve(
     kernels = chosen.kernels(order=order, threads=threads)
     with np.errstate(all="ignore"):
         evaluator = Evaluator(iterated, kernels, injections, batch, delta, memory)
-        plan, why = choose_plan(chosen, evaluator, solver, returned, order, executor, on_evaluation)
+        plan, why = choose_plan(chosen, evaluator, solver, returned, order, executor, on_evaluation, dialect)
         if plan is not None:
             solution = run_fused(plan, evaluator, stop, start, memory, threads, trace)
         else:
-            solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, on_evaluation, chosen, split)
+            hook = on_evaluation
+            solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, hook, chosen, split, dialect)
         solution = replace(
             solution,
             executor=f"fused: {plan.name}" if plan is not None else f"op level ({why})",
@@ -148,6 +158,12 @@ def _check_kinds(*, solver: Any, stop: Any, delta: Any, warm: Any) -> None:
         raise ArgumentError("delta", expected="a DeltaRule or None", got=repr(delta))
     if not isinstance(warm, Solution | None):
         raise ArgumentError("warm", expected="a Solution or None", got=type(warm).__name__)
+
+
+def _check_alone(**others: Any) -> None:
+    for name, value in others.items():
+        if value is not None:
+            raise ArgumentError(name, hint="a dialect brings its own; give its options to refdeq.dialect")
 
 
 def _check_options(*, order: Any, executor: Any, reuse: Any, returned: Any, threads: Any) -> None:

@@ -20,8 +20,9 @@ from refdeq.recording import Recorder, empty_trace
 from refdeq.reference import ReferenceKernels
 from refdeq.registry import Backend, Plan, PlanRequest
 from refdeq.solution import Solution
-from refdeq.solvers import Solver, Split, SplittingSolver
-from refdeq.stopping import Criterion, relative
+from refdeq.solvers import Dialect, Solver, Split, SplittingSolver
+from refdeq.solvers.peer_criterion import PeerCriterion
+from refdeq.stopping import relative
 from refdeq.types import Status, StopRule, Trace
 
 __all__ = ["choose_plan", "finish", "run_callable", "run_fused", "run_loop"]
@@ -35,12 +36,15 @@ def choose_plan(
     order: str,
     executor: str,
     hook: Hook | None,
+    dialect: Dialect | None = None,
 ) -> tuple[Plan | None, str]:
     """Return the fused plan to run, or None and the reason."""
     if executor == "op":
         return None, "asked for"
     if hook is not None:
         reason = "a progress hook needs the loop"
+    elif dialect is not None:
+        reason = "a dialect decides in the loop"
     elif isinstance(solver, SplittingSolver):
         reason = "a splitting forms its residual in the loop"
     else:
@@ -75,10 +79,11 @@ def run_loop(
     hook: Hook | None,
     backend: Backend,
     split: Split | None = None,
-    criterion: Criterion | None = None,
+    dialect: Dialect | None = None,
 ) -> Solution:
     """Solve a cell through the loop, operator by operator."""
     z = {name: kernels.upload(array) for name, array in start.items()}
+    criterion = None if dialect is None else dialect.criterion(kernels, z)
     recorder = Recorder(evaluator, kernels, native=backend.info.activation == "native") if trace else None
     result = iterate(
         evaluator,
@@ -95,7 +100,15 @@ def run_loop(
     )
     counters = (evaluator.macs, evaluator.sent, evaluator.nonzero, evaluator.dense_nonzero)
     cost = measure_cost(evaluator.cell, result.n_eval, *counters)
-    return _solution(result, kernels, stop, cost, evaluator.memory(), recorder.trace() if recorder else None)
+    solution = _solution(result, kernels, stop, cost, evaluator.memory(), recorder.trace() if recorder else None)
+    return solution if dialect is None or criterion is None else _as_peer(solution, kernels, dialect, criterion)
+
+
+def _as_peer(solution: Solution, kernels: Kernels, dialect: Dialect, criterion: PeerCriterion) -> Solution:
+    """What the peer returns in the place of the last argument, and its report (S-9)."""
+    states = {name: kernels.download(value) for name, value in criterion.returned().items()}
+    report = criterion.record.report(dialect, {name: array.copy() for name, array in states.items()})
+    return replace(solution, states=states, residual=criterion.residual, scale=criterion.scale, dialect=report)
 
 
 def _solution(
@@ -211,11 +224,16 @@ def run_callable(
     returned: str,
     trace: bool,
     hook: Hook | None,
+    dialect: Dialect | None = None,
 ) -> Solution:
     """Solve a plain callable ``f(z, x)`` on the whole batch (S-11)."""
     kernels = ReferenceKernels()
     recorder = Recorder(None, kernels) if trace else None
     z = {"z": kernels.upload(z0)}
-    result = iterate(CallableMap(f, x, z0), kernels, solver, stop, z, returned=returned, recorder=recorder, hook=hook)
+    criterion = None if dialect is None else dialect.criterion(kernels, z)
+    evaluator = CallableMap(f, x, z0)
+    result = iterate(evaluator, kernels, solver, stop, z, returned=returned, recorder=recorder, hook=hook, criterion=criterion)
     solution = _solution(result, kernels, stop, None, None, recorder.trace() if recorder else None)
+    if dialect is not None and criterion is not None:
+        solution = _as_peer(solution, kernels, dialect, criterion)
     return replace(solution, executor="plain callable", x={"x": x})

@@ -11,6 +11,7 @@ import numpy as np
 from refdeq.cost import Cost
 from refdeq.delta import DeltaMemory
 from refdeq.errors import SolveError
+from refdeq.solvers.peer_report import DialectReport
 from refdeq.stopping import relative
 from refdeq.types import SEMANTICS_VERSION, Status, StopRule, Trace
 
@@ -46,6 +47,8 @@ class Solution:
     backend, order : str
     solver : str
         Name of the solver.
+    dialect : DialectReport or None
+        What the peer would have returned, for a solve in a dialect (S-9); `residual` and `scale` stay those of S-2.
     iterate : dict of state name to (B, ...) ndarray
         What the solver iterated on, after its last step: a splitting's own variable, else the next argument. Empty after a
         fused plan.
@@ -72,6 +75,7 @@ class Solution:
     warnings: tuple[str, ...] = ()
     polished: bool = False
     solver: str = ""
+    dialect: DialectReport | None = None
     iterate: Mapping[str, np.ndarray] = field(default_factory=dict)
     solver_state: Any = None
     semantics_version: str = SEMANTICS_VERSION
