@@ -14,7 +14,7 @@ from refdeq.graph import Cell
 from refdeq.solution import Solution
 from refdeq.validate_inputs import check_values
 
-__all__ = ["jvp", "linearise_solution", "pushed", "vjp"]
+__all__ = ["frozen_masks", "jvp", "linearise_solution", "pushed", "vjp"]
 
 
 def linearise_solution(cell: Cell, solution: Solution, jacobian: str = "dense") -> CellPoint:
