@@ -73,18 +73,18 @@ def solve_gram(gram: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     a = np.where(usable[:, :, None] & usable[:, None, :], gram, 0.0) * scale[:, :, None] * scale[:, None, :]
     b = np.where(usable, rhs, 0.0) * scale
     cutoff = k * np.finfo(np.float64).eps
+    kept = np.zeros(b.shape, dtype=bool)
     for j in range(k):
-        kept = a[:, j, j] > cutoff  # False for NaN
-        pivot = np.where(kept, a[:, j, j], 1.0)
-        a[:, j] = np.where(kept[:, None], a[:, j], 0.0)
-        b[:, j] = np.where(kept, b[:, j], 0.0)
-        factors = np.where(kept[:, None], a[:, j + 1 :, j] / pivot[:, None], 0.0)
+        kept[:, j] = a[:, j, j] > cutoff  # False for NaN
+        here = kept[:, j, None]
+        a[:, j], b[:, j] = np.where(here, a[:, j], 0.0), np.where(kept[:, j], b[:, j], 0.0)
+        factors = np.where(here, a[:, j + 1 :, j], 0.0) / np.where(here, a[:, j, j, None], 1.0)
         a[:, j + 1 :, j + 1 :] -= factors[:, :, None] * a[:, j, None, j + 1 :]
         b[:, j + 1 :] -= factors * b[:, j, None]
-        a[:, j, j] = pivot
     x = np.zeros_like(b)
     for j in reversed(range(k)):
-        x[:, j] = (b[:, j] - _row_sums(a[:, j, j + 1 :] * x[:, j + 1 :])) / a[:, j, j]
+        later = np.where(kept[:, j + 1 :], a[:, j, j + 1 :] * x[:, j + 1 :], 0.0)  # 0 times inf is not to be seen
+        x[:, j] = (b[:, j] - _row_sums(later)) / np.where(kept[:, j], a[:, j, j], 1.0)
     x *= scale
     return np.where(np.isfinite(x).all(axis=1)[:, None], x, 0.0)
 
