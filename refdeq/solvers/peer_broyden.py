@@ -52,7 +52,7 @@ class PeerBroyden(PeerRoot):
         below = inner(kernels, [v], changed, active, self.coupled)[:, 0]
         usable = active & (below != 0.0) & np.isfinite(below)
         mix(kernels, [u], [1.0 / np.where(usable, below, 1.0)], usable, u)
-        broken = active & ~usable
+        broken: np.ndarray = active & ~usable
         if self.zero == "reset" and broken.any():
             us.clear()
             vs.clear()
