@@ -184,7 +184,9 @@ class _Products:
         return {name: p.reshape(len(rows), *shape) for (name, shape), p in zip(self._shapes.items(), parts, strict=True)}
 
     def _rows(self, named: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.concatenate([named[name].reshape(self.batch, -1) for name in self._shapes], axis=1)
+        sizes = np.diff(self._ends, prepend=0)
+        parts = [named[name].reshape(self.batch, size) for name, size in zip(self._shapes, sizes, strict=True)]
+        return np.concatenate(parts, axis=1)
 
     def forward(self, rows: np.ndarray) -> np.ndarray:
         """``J v`` for every sample; (B, n)."""
@@ -225,7 +227,7 @@ def _krylov(products: _Products, rtol: float, budget: int, rng: int | np.random.
     norm, norm_error, _ = krylov_norm(products.forward, products.transpose, other, rtol, budget)
     found, _ = krylov_dominant(products.forward, products.transpose, (right, left), rtol, budget, norm)
     radius = np.abs(found.value)
-    possible = radius <= norm + norm_error + found.error
+    possible = radius <= (1 + rtol) * norm  # whatever is found: no eigenvalue exceeds the norm
     converged = found.found & possible & (found.error <= rtol * radius) & (norm_error <= rtol * norm)
     return Spectrum(
         radius=radius,

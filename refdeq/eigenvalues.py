@@ -21,6 +21,10 @@ Product = Callable[[Array], Array]
 """``(B, n) -> (B, n)``: one matrix per sample times one vector per sample; no sample reads another."""
 
 UNIT = 2.0**-53
+_WINDOW = 32
+"""Vectors of a Krylov basis."""
+_ROUNDINGS = 2 * _WINDOW
+"""Roundings of a projection on that basis, beside the n of a product, in the backward error of a Ritz value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +218,7 @@ def krylov_dominant(
     products : int
     """
     n = starts[0].shape[1]
-    m = min(n, 32)
+    m = min(n, _WINDOW)
     right, left = (_begin(start) for start in starts)
     tolerance = np.full(len(scale), rtol / 16)
     spent = 0
@@ -227,11 +231,11 @@ def krylov_dominant(
         cosines = np.abs(np.einsum("bn,bn->b", left.vector, right.vector))
         condition = np.where(cosines > 0.0, lengths / np.where(cosines > 0.0, cosines, 1.0), np.inf)
         tolerance = np.maximum(rtol / (16 * condition), UNIT)
-    noise = right.residual + n * UNIT * scale
+    noise = right.residual + (n + _ROUNDINGS) * UNIT * scale
     error = np.where(noise == 0.0, 0.0, condition * np.where(noise == 0.0, 1.0, noise))
     size = np.abs(right.value)
     met = (right.residual <= rtol * size) & (left.residual <= rtol * size)
-    agreed = np.maximum(left.largest, right.largest) <= (1 + rtol) * size + error
+    agreed = np.maximum(left.largest, right.largest) <= (1 + 2 * rtol) * size
     return Dominant(right.value, error, met & agreed), spent
 
 
@@ -247,9 +251,9 @@ def krylov_norm(product: Product, transpose: Product, start: Array, rtol: float,
     """
     run = _begin(start)
     tolerance = np.full(len(start), rtol / 16)
-    spent = _iterate(lambda v: transpose(product(v)), run, min(start.shape[1], 32), tolerance, budget // 2)
+    spent = _iterate(lambda v: transpose(product(v)), run, min(start.shape[1], _WINDOW), tolerance, budget // 2)
     norm = np.sqrt(np.abs(run.value))
     # |norm^2 - sigma^2| <= residual, so |norm - sigma| <= residual / norm
-    noise = run.residual + start.shape[1] * UNIT * norm**2
+    noise = run.residual + (start.shape[1] + _ROUNDINGS) * UNIT * norm**2
     error = np.where(noise == 0.0, 0.0, noise / np.where(norm > 0.0, norm, 1.0))
     return norm, error, 2 * spent

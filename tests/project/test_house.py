@@ -169,10 +169,12 @@ def test_every_module_of_the_core_has_a_test_file():
     elsewhere = {
         "__init__": "project",
         "__main__": "cli",
+        "analyze": "test_spectrum",
         "callable_map": "test_solvers",
         "checks": "test_types",
         "cli": "cli",
         "delta": "test_delta_rule",
+        "eigenvalues": "test_spectrum",
         "errors": "test_api",
         "evaluation": "test_delta_rule",
         "execution": "test_api",
