@@ -16,6 +16,10 @@ __all__ = ["solve_by_gmres"]
 _OWN_PRODUCTS = 2
 """Products of a cycle beside one per Krylov vector: SciPy's own residual at its end, and ours at the point it leads to."""
 
+_LEFT = 0.5
+"""Share of the residual that a cycle may leave when its Krylov space is exhausted, or is the whole space. There the solution is
+exact but for rounding, unless there is none; a space that holds less than half of it holds none."""
+
 
 def solve_by_gmres(
     point: Point, g: Arrays, v: Arrays, stop: StopRule, restart: int
@@ -60,30 +64,22 @@ class _Sample:
         self.products = 0
         self.history: list[np.ndarray] = []
         self.scale = np.empty(1)
+        self.latest = np.empty(0)
 
     def solve(self, v: Arrays, restart: int) -> tuple[Arrays, int, float]:
         """Cycles until a status is final."""
-        while True:
-            rows, status = self._decide(v)
-            length = min(restart, rows.size, self.stop.max_eval - self.products - _OWN_PRODUCTS)
-            if status == Status.RUNNING and length < 1:
-                status = int(Status.MAX_EVAL)
-            if status != Status.RUNNING:
-                return v, status, float(self.history[-1][0])
-            correction, exhausted = self._cycle(rows, length)
+        missing, status = self._decide(v)
+        while status == Status.RUNNING:
+            before = float(self.history[-1][0])
+            length = min(restart, missing.size, self.stop.max_eval - self.products - _OWN_PRODUCTS)
+            if length < 1:
+                return v, int(Status.MAX_EVAL), before
+            correction, exhausted = self._cycle(missing, length)
             if exhausted:
-                return self._end(v, correction)
-            v = self._moved(v, correction)
-
-    def _end(self, v: Arrays, correction: np.ndarray) -> tuple[Arrays, int, float]:
-        """The Krylov space holds no more: either this is the solution, or there is none in it."""
-        before = float(self.history[-1][0])
-        moved = self._moved(v, correction)
-        _, status = self._decide(moved)
-        after = float(self.history[-1][0])
-        if status in (Status.RUNNING, Status.MAX_EVAL, Status.STAGNATED):
-            status = int(Status.BREAKDOWN)
-        return (moved, status, after) if after < before or status != Status.BREAKDOWN else (v, status, before)
+                return v, int(Status.BREAKDOWN), before
+            v = {s: v[s] + part for s, part in _parts(correction, v).items()}
+            missing, status = self._decide(v)
+        return v, status, float(self.history[-1][0])
 
     def _decide(self, v: Arrays) -> tuple[np.ndarray, int]:
         """Evaluate the adjoint map: what is missing, ``J^T v + g - v``, as one row, and the status (S-2, S-3)."""
@@ -97,25 +93,29 @@ class _Sample:
         return _row({s: f[s] - v[s] for s in v}), int(decided[0])
 
     def _cycle(self, missing: np.ndarray, length: int) -> tuple[np.ndarray, bool]:
-        """One restart cycle on ``(I - J^T) d = missing``; whether it ended before its length and short of the target."""
+        """One restart cycle on ``(I - J^T) d = missing``; whether its Krylov space has no more to give, short of the target."""
         from scipy.sparse.linalg import LinearOperator, gmres  # loaded when it is asked for
 
         steps: list[float] = []
         operator = LinearOperator((missing.size, missing.size), matvec=self._apply, dtype=missing.dtype)
-        target = self._target()
         correction: np.ndarray
         correction, info = gmres(
             operator,
             missing,
             rtol=0.0,
-            atol=target,
+            atol=self._target(),
             restart=length,
             maxiter=1,
             callback=steps.append,
             callback_type="pr_norm",
         )
-        short = len(steps) < length and steps[-1] * float(np.linalg.norm(missing)) > target
-        return correction, info != 0 and short
+        if info == 0:
+            return correction, False
+        at_end = len(steps) < length or len(steps) == missing.size
+        # SciPy's last product is that with the correction. Ours at the new v would not do: a correction along a null vector is
+        # huge, and what is missing drowns in its rounding
+        left = float(np.linalg.norm(missing - self.latest))
+        return correction, at_end and left > _LEFT * float(np.linalg.norm(missing))
 
     def _target(self) -> float:
         """Norm of the residual at which some tolerance holds."""
@@ -127,11 +127,8 @@ class _Sample:
         """``(I - J^T) row``."""
         self.products += 1
         back = self.point.transpose(_parts(row, self.g))
-        product: np.ndarray = row - _row(back, list(self.g))
-        return product
-
-    def _moved(self, v: Arrays, correction: np.ndarray) -> Arrays:
-        return {s: v[s] + part for s, part in _parts(correction, v).items()}
+        self.latest = row - _row(back, list(self.g))
+        return self.latest
 
 
 def _row(parts: Mapping[str, np.ndarray], names: Sequence[str] | None = None) -> np.ndarray:

@@ -16,6 +16,7 @@ from refdeq.gradients.gmres import solve_by_gmres
 from refdeq.gradients.linearisation import Arrays, CellPoint, Point
 from refdeq.gradients.problem import Problem, pull_at_fixed_point
 from refdeq.gradients.result import Gradient
+from refdeq.gradients.reuse import forward_inverse
 from refdeq.loop import iterate
 from refdeq.reference import ReferenceKernels
 from refdeq.registry import Backend
@@ -39,6 +40,9 @@ class Ift:
         In GMRES every product counts.
     start : {"cotangent", "zero"}
         First v: g, which is one step ahead, or 0.
+    reuse : {None, "forward"}
+        With a forward solve by Broyden, whose state holds ``H``, close to the inverse of ``J - I``: start from ``-H^T g``
+        instead, and let a Broyden adjoint solver go on from the transposed columns.
     restart : int
         Krylov vectors that GMRES keeps, at least 1.
     delta : DeltaRule, optional
@@ -61,6 +65,7 @@ class Ift:
     solver: Solver | Literal["gmres"] = field(default_factory=Picard)
     stop: StopRule = field(default_factory=lambda: StopRule(rtol=1e-6, max_eval=200))
     start: Literal["cotangent", "zero"] = "cotangent"
+    reuse: Literal["forward"] | None = None
     restart: int = 30
     delta: DeltaRule | None = None
     backend: str | Backend = "reference"
@@ -76,6 +81,7 @@ class Ift:
         if not isinstance(self.stop, StopRule):
             raise ArgumentError("stop", expected="a StopRule", got=repr(self.stop))
         check_choice("start", self.start, ("cotangent", "zero"))
+        check_choice("reuse", self.reuse, (None, "forward"))
         check_integer("restart", self.restart, low=1)
         if not isinstance(self.delta, DeltaRule | None):
             raise ArgumentError("delta", expected="a DeltaRule or None", got=repr(self.delta))
@@ -91,6 +97,7 @@ class Ift:
         """Short name for tables."""
         parts = [self.solver if isinstance(self.solver, str) else self.solver.name]
         parts += ["delta"] if self.delta is not None else []
+        parts += ["reuse"] if self.reuse is not None else []
         return f"ift({', '.join(parts)})"
 
     @property
@@ -112,6 +119,9 @@ class Ift:
 
     def _prepared(self, problem: Problem, g: Arrays) -> tuple[Any, Arrays]:
         """The solver, with what the forward solve knows of J if that is asked for, and the first v."""
+        if self.reuse is not None:
+            inverse = forward_inverse(problem)
+            return inverse.given_to(self.solver), inverse.start(g)
         if self.start == "zero":
             return self.solver, {s: np.zeros_like(array) for s, array in g.items()}
         return self.solver, {s: array.copy() for s, array in g.items()}

@@ -39,7 +39,8 @@ def roundings(cell, z, x):
 
 
 def certified_solve(matrix, right, smallest):
-    """Solution of a linear system, and a radius around it that holds the exact one: |residual| over the smallest singular value.
+    """Solution of a linear system, and a radius around it that holds the exact one: |residual| over the smallest singular
+    value.
 
     The residual is formed in float64 from n + 1 terms per row; `smallest` is a lower bound of that singular value.
     """
