@@ -67,26 +67,32 @@ def solve_gram(gram: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     array([[0.5, 0. ]])
     """
     k = gram.shape[1]
-    diagonal = gram[:, range(k), range(k)]
+    diagonal = gram[:, range(k), range(k)].T
     usable = np.isfinite(diagonal) & (diagonal > 0.0)
+    n = 1 + int(np.flatnonzero(usable.any(axis=1)).max(initial=-1))  # no sample has a column behind these
+    usable, diagonal = usable[:n], diagonal[:n]
     scale = np.where(usable, 1.0 / np.sqrt(np.where(usable, diagonal, 1.0)), 0.0)
-    a = np.where(usable[:, :, None] & usable[:, None, :], gram, 0.0) * scale[:, :, None] * scale[:, None, :]
-    b = np.where(usable, rhs, 0.0) * scale
-    cutoff = k * np.finfo(np.float64).eps
-    kept = np.zeros(b.shape, dtype=bool)
-    for j in range(k):
-        kept[:, j] = a[:, j, j] > cutoff  # False for NaN
-        here = kept[:, j, None]
-        a[:, j], b[:, j] = np.where(here, a[:, j], 0.0), np.where(kept[:, j], b[:, j], 0.0)
-        factors = np.where(here, a[:, j + 1 :, j], 0.0) / np.where(here, a[:, j, j, None], 1.0)
-        a[:, j + 1 :, j + 1 :] -= factors[:, :, None] * a[:, j, None, j + 1 :]
-        b[:, j + 1 :] -= factors * b[:, j, None]
-    x = np.zeros_like(b)
-    for j in reversed(range(k)):
-        later = np.where(kept[:, j + 1 :], a[:, j, j + 1 :] * x[:, j + 1 :], 0.0)  # 0 times inf is not to be seen
-        x[:, j] = (b[:, j] - _row_sums(later)) / np.where(kept[:, j], a[:, j, j], 1.0)
-    x *= scale
-    return np.where(np.isfinite(x).all(axis=1)[:, None], x, 0.0)
+    # the batch is the last axis from here on: NumPy is fast along that one, and k is small
+    a = np.where(usable[:, None] & usable, gram[:, :n, :n].transpose(1, 2, 0), 0.0)
+    a = np.ascontiguousarray(a)
+    a *= scale[:, None]
+    a *= scale
+    b = np.where(usable, rhs[:, :n].T, 0.0) * scale
+    cutoff, products = k * np.finfo(np.float64).eps, np.empty_like(a)
+    for j in range(n):
+        kept = a[j, j] > cutoff  # False for NaN
+        pivot = np.where(kept, a[j, j], 1.0)
+        if not kept.all():
+            a[j], b[j] = np.where(kept, a[j], 0.0), np.where(kept, b[j], 0.0)
+        factors = np.where(kept, a[j + 1 :, j] / pivot, 0.0)
+        a[j + 1 :, j + 1 :] -= np.multiply(factors[:, None], a[j, j + 1 :], out=products[j + 1 :, j + 1 :])
+        b[j + 1 :] -= factors * b[j]
+        a[j, j] = pivot
+    x = np.zeros((k, len(gram)))
+    for j in reversed(range(n)):
+        x[j] = (b[j] - _sum(a[j, j + 1 :] * x[j + 1 : n])) / a[j, j]
+    x[:n] *= scale
+    return np.where(np.isfinite(x).all(axis=0), x, 0.0).T
 
 
 def normalised_weights(gram: np.ndarray) -> np.ndarray:
@@ -115,8 +121,13 @@ def normalised_weights(gram: np.ndarray) -> np.ndarray:
 
 
 def _row_sums(rows: np.ndarray) -> np.ndarray:
-    """Sums over axis 1 in ascending order: unlike ``np.sum``, the order does not depend on the memory layout."""
-    total = np.zeros(len(rows))
-    for j in range(rows.shape[1]):
-        total = total + rows[:, j]
+    """Sums over axis 1 in ascending order."""
+    return _sum(rows.T)
+
+
+def _sum(terms: np.ndarray) -> np.ndarray:
+    """Sum over axis 0 in ascending order: unlike that of ``np.sum``, it does not depend on the memory layout."""
+    total = np.zeros(terms.shape[1:])
+    for term in terms:
+        total = total + term
     return total
