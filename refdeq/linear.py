@@ -78,19 +78,18 @@ def solve_gram(gram: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     a *= scale[:, None]
     a *= scale
     b = np.where(usable, rhs[:, :n].T, 0.0) * scale
-    cutoff, products = k * np.finfo(np.float64).eps, np.empty_like(a)
+    cutoff, products, kept = k * np.finfo(np.float64).eps, np.empty_like(a), np.zeros(b.shape, dtype=bool)
     for j in range(n):
-        kept = a[j, j] > cutoff  # False for NaN
-        pivot = np.where(kept, a[j, j], 1.0)
-        if not kept.all():
-            a[j], b[j] = np.where(kept, a[j], 0.0), np.where(kept, b[j], 0.0)
-        factors = np.where(kept, a[j + 1 :, j] / pivot, 0.0)
+        here = kept[j] = a[j, j] > cutoff  # False for NaN
+        if not here.all():
+            a[j], b[j] = np.where(here, a[j], 0.0), np.where(here, b[j], 0.0)
+        factors = np.where(here, a[j + 1 :, j], 0.0) / np.where(here, a[j, j], 1.0)
         a[j + 1 :, j + 1 :] -= np.multiply(factors[:, None], a[j, j + 1 :], out=products[j + 1 :, j + 1 :])
         b[j + 1 :] -= factors * b[j]
-        a[j, j] = pivot
     x = np.zeros((k, len(gram)))
     for j in reversed(range(n)):
-        x[j] = (b[j] - _sum(a[j, j + 1 :] * x[j + 1 : n])) / a[j, j]
+        later = np.where(kept[j + 1 :], a[j, j + 1 :] * x[j + 1 : n], 0.0)  # 0 times inf is not to be seen
+        x[j] = (b[j] - _sum(later)) / np.where(kept[j], a[j, j], 1.0)
     x[:n] *= scale
     return np.where(np.isfinite(x).all(axis=0), x, 0.0).T
 
