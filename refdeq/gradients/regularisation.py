@@ -158,7 +158,7 @@ def _penalty(point: CellPoint, probes: Arrays, batch: int) -> JacobianPenalty:
     for v in range(vectors):
         probe = {name: array[v] for name, array in probes.items()}
         back = point.transpose(probe)
-        squares += sum(np.square(w.astype(np.float64)).reshape(batch, -1).sum(axis=1) for w in back.values())
+        squares += sum(np.square(w.astype(np.float64)).sum(axis=tuple(range(1, w.ndim))) for w in back.values())
         tangents = forward.jvp(cell, values, {name: weight * w for name, w in back.items()}, point.frozen)
         _, moving = vjp_tangent(cell, values, tangents, probe, point.frozen)
         for name in gradients.keys() & moving.keys():
