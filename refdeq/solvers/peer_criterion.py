@@ -79,7 +79,7 @@ class PeerCriterion:
         if self._is_trial:
             return
         value = self._stepped(f, z, active)
-        absolute, size = self._norms(list(value.values()), points, active)
+        absolute, size = self._norms(list(value.values()), points, active, residual, scale)
         record = self.record
         record.append(absolute, size)
         if self._rules.termination is not None:
@@ -112,12 +112,15 @@ class PeerCriterion:
             self._kernels.relax(z[name], f[name], self._rules.damping, active, target)
         return self._damped
 
-    def _norms(self, values: list[Array], points: list[Array], active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _norms(
+        self, values: list[Array], points: list[Array], active: np.ndarray, residual: np.ndarray, scale: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The peer's ``abs`` and scale, per sample; NaN for samples that no longer run, as they are in the peer."""
-        absolute, size, unused = (np.full(self._batch, np.nan) for _ in range(3))
-        self._kernels.residual(values, points, "l2", active, absolute, size)
+        absolute, size = (np.where(active, part, np.nan) for part in (residual, scale))
+        if self._rules.damping != 1.0:
+            self._kernels.residual(values, points, "l2", active, absolute, size)
         if self._rules.scale == "z":
-            self._kernels.residual(points, points, "l2", active, unused, size)
+            self._kernels.residual(points, points, "l2", active, np.empty(self._batch), size)
         return absolute, size
 
     def _measure_step(self, values: list[Array], points: list[Array], active: np.ndarray) -> None:

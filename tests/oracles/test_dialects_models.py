@@ -68,7 +68,7 @@ TORCH = ("result", "abs_trace", "rel_trace", "nstep", "lowest")
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("search", [False, True])
-@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-13])
+@pytest.mark.parametrize("tol", [1e-2, 1e-13])
 def test_locuslab_v1_broyden(problem, search, tol):
     model = theirs(problem, peers.broyden_v1, 9, tol, search=search)
     solution = ours(problem, "locuslab-v1", max_iter=9, tol=tol, ls=search)
@@ -77,8 +77,7 @@ def test_locuslab_v1_broyden(problem, search, tol):
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("search", [False, True])
-@pytest.mark.parametrize("mode", ["abs", "rel"])
-@pytest.mark.parametrize("tol", [1e-2, 1e-13])
+@pytest.mark.parametrize(("mode", "tol"), [("abs", 1e-2), ("rel", 1e-2), ("rel", 1e-13)])
 def test_broyden_of_the_torch_codes(problem, search, mode, tol):
     for name in ("locuslab-v2", "torchdeq", "deq-flow"):
         model = theirs(problem, peers.broyden_torch, 9, tol, mode, name.removeprefix("locuslab-"), search=search)
@@ -95,8 +94,7 @@ def test_ring_of_broyden_pairs(problem, window):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("mode", ["abs", "rel"])
-@pytest.mark.parametrize("tol", [3e-2, 1e-13])
+@pytest.mark.parametrize(("mode", "tol"), [("abs", 3e-2), ("rel", 1e-13)])
 @pytest.mark.parametrize(("m", "lam", "mixing"), [(6, 1e-4, 1.0), (2, 1e-3, 0.6)])
 def test_anderson_of_the_torch_codes(problem, mode, tol, m, lam, mixing):
     for name in ("locuslab-v2", "torchdeq", "deq-flow", "srs"):
