@@ -81,7 +81,7 @@ def test_linear_rates_are_cayley_factors():
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0, 2.0, "auto"])
 @pytest.mark.parametrize("kind", CELLS)
 def test_peaceman_rachford_converges_where_picard_diverges(kind, alpha):
-    cell = fc_cell(skew=3.0) if kind == "fc" else conv_cell(h=4.0)
+    cell = fc_cell(skew=3.0) if kind == "fc" else conv_cell(size=(3, 4), g=1.5, h=3.0)
     x = injection(cell)
     w, _, _ = dense_parts(cell, x)
     assert np.linalg.norm(w, 2) > 3
