@@ -152,10 +152,11 @@ class Anderson:
         else:
             self._append(kernels, value, residual, state, active)
         state.steps[active] += 1
-        mixed = self._mixture(kernels, residual, state, active)  # weights of the newest evaluation, and of the columns
-        columns, rest = [value, *state.values], 1.0 - self.mixing
+        mixed = self._mixture(kernels, residual, state, active)  # weights of the newest evaluation, and of the columns in use
+        used = mixed.shape[1] - 1
+        columns, rest = [value, *state.values[:used]], 1.0 - self.mixing
         if rest != 0.0:
-            columns, mixed = [*columns, residual, *state.residuals], np.concatenate([mixed, -rest * mixed], axis=1)
+            columns, mixed = [*columns, residual, *state.residuals[:used]], np.concatenate([mixed, -rest * mixed], axis=1)
         kernels.combine(columns, mixed, active, now)
         kernels.unflatten(now, active, list(z.values()))
         return state, None
@@ -176,20 +177,26 @@ class Anderson:
         write_slot(kernels, value, slot, active, state.values)
         write_slot(kernels, residual, slot, active, state.residuals)
         state.count[active] += 1
-        products = inner(kernels, state.residuals, residual, active, self.coupled)
+        used = self._used(state)
+        products = inner(kernels, state.residuals[:used], residual, active, self.coupled)
         who = np.flatnonzero(active)
-        state.gram[who, slot[who]] = products[who]
-        state.gram[who, :, slot[who]] = products[who]
+        state.gram[who, slot[who], :used] = products[who]
+        state.gram[who, :used, slot[who]] = products[who]
+
+    def _used(self, state: AndersonState) -> int:
+        """Slots that any sample has written; the others need not be read."""
+        return min(self.window, int(state.count.max(initial=0)))
 
     def _mixture(self, kernels: Kernels, residual: Array, state: AndersonState, active: np.ndarray) -> np.ndarray:
-        """Weights of the newest evaluation and of the columns by slot, (B, 1 + window): ``1, -gamma`` or ``0, alpha``."""
-        slots, valid = newest_first(state.count, self.window)
+        """Weights of the newest evaluation and of the columns by slot, (B, 1 + used): ``1, -gamma`` or ``0, alpha``."""
+        used = self._used(state)
+        slots, valid = newest_first(state.count, used)
         valid = valid & active[:, None] & (state.steps > self.warmup)[:, None]
         gram = np.take_along_axis(np.take_along_axis(state.gram, slots[:, :, None], 1), slots[:, None, :], 2)
         gram = regularised(gram, valid, self.ridge, self.ridge_scale)
-        mixed = np.zeros((len(active), 1 + self.window))
+        mixed = np.zeros((len(active), 1 + used))
         if self.form == "differences":
-            products = np.take_along_axis(inner(kernels, state.residuals, residual, active, self.coupled), slots, 1)
+            products = np.take_along_axis(inner(kernels, state.residuals[:used], residual, active, self.coupled), slots, 1)
             found, mixed[:, 0] = -solve_gram(gram, np.where(valid, products, 0.0)), 1.0
         else:
             found = normalised_weights(gram)  # all on the newest column where there is no other
