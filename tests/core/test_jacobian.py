@@ -164,15 +164,29 @@ def test_a_few_parameters_vary_alone(tanh_cell, rng):
     assert np.all(np.abs(product - expected) <= 16 * UNIT * np.abs(bump).max())
 
 
-def test_complex_step(tanh_cell, rng):
-    """f written down once more in complex numbers: its derivative by a step too small to cancel anything."""
+@pytest.mark.parametrize("jacobian", ["dense", "frozen-mask"])
+def test_complex_step(jacobian, tanh_cell, rng):
+    """f written down once more in complex numbers: its derivative by a step too small to cancel anything.
+
+    With frozen masks, unsent elements of z stay where they are in front of W.
+    """
     cell = tanh_cell()
-    sol, v = solved(cell, rng), rng.standard_normal((3, 6))
+    sol = solved(cell, rng, delta=rd.DeltaRule(threshold=0.1))
+    v, g = rng.standard_normal((3, 6)), rng.standard_normal((3, 6))
     w, u, b = (cell.parameters[name] for name in ("W", "U", "b"))
+    mask = sol.memory.mask["z"] if jacobian == "frozen-mask" else np.ones((3, 6), dtype=bool)
     h = 2.0**-100
-    expected = np.tanh((sol.z + 1j * h * v) @ w.T + sol.x["x"] @ u.T + b).imag / h
+
+    def derivative(direction):
+        return np.tanh((sol.z + 1j * h * direction * mask) @ w.T + sol.x["x"] @ u.T + b).imag / h
+
     # sums of 6 and 2 terms of moduli below 20 move the slope by their roundings; its product has six terms
-    assert np.all(np.abs(rd.jvp(cell, sol, v) - expected) <= 64 * 20 * UNIT * np.abs(v).sum(axis=1, keepdims=True))
+    bound = 64 * 20 * UNIT * np.abs(v).sum(axis=1, keepdims=True)
+    assert np.all(np.abs(rd.jvp(cell, sol, v, jacobian=jacobian) - derivative(v)) <= bound)
+    columns = np.stack([derivative(np.eye(6)[k]) for k in range(6)], axis=-1)  # (B, 6, 6)
+    back = rd.vjp(cell, sol, g, jacobian=jacobian).states["z"]
+    assert np.all(np.abs(back - np.einsum("bij,bi->bj", columns, g)) <= 64 * 20 * UNIT * np.abs(g).sum(axis=1, keepdims=True))
+    assert mask.all() == (jacobian == "dense")
 
 
 # ------------------------------------------------------------------------------------------------------ second derivatives
