@@ -50,7 +50,11 @@ class Book:
             table = {name: values[:, 0] for name, values in table.items()}
         step, lowest = self.step[self.mode], self.lowest[self.mode]
         return SimpleNamespace(
-            result=self.point, nstep=step[0] if self.whole else step, lowest=lowest[0] if self.whole else lowest, **table, **more
+            result=self.point,
+            nstep=step[0] if self.whole else step,
+            lowest=lowest[0] if self.whole else lowest,
+            **table,
+            **more,
         )
 
 

@@ -6,7 +6,7 @@ The 1e-10 is the project's; it is kept small against what rounding can grow to b
 import numpy as np
 import peer_models as peers
 import pytest
-from stored_runs import AGREEMENT, B, BY_KEY, STORED, U, W, X
+from stored_runs import AGREEMENT, BY_KEY, STORED, B, U, W, X
 
 import refdeq as rd
 

@@ -198,7 +198,9 @@ def test_protective_break_of_relative_residuals():
     solution = solve("locuslab-v2", f=f, z0=np.ones((1, 1)), solver=rd.Picard(), max_iter=9, tol=1e-5)
     assert solution.status[0] == Status.DIVERGED
     assert solution.dialect.prot_break
-    assert not solve("torchdeq", "broyden", f=f, z0=np.ones((1, 1)), solver=rd.Picard(), max_iter=9, tol=1e-5).dialect.prot_break
+    assert not solve(
+        "torchdeq", "broyden", f=f, z0=np.ones((1, 1)), solver=rd.Picard(), max_iter=9, tol=1e-5
+    ).dialect.prot_break
 
 
 # ------------------------------------------------------------------------------------------------------- what is returned

@@ -1,4 +1,4 @@
-"""The SciPy dialect beside ``scipy.optimize``, live: points, norms of F after every step, counts of tests and evaluations (S-9).
+"""The SciPy dialect beside ``scipy.optimize``, live: points, norms of F after every step, tests and evaluations (S-9).
 
 1e-10 is the number the project promises for its dialects; runs are short enough that rounding does not grow to it.
 """
@@ -32,8 +32,10 @@ PROBLEMS = {
     "stored": (lambda z: np.tanh(z @ W.T + X @ U.T + B), np.zeros((3, 12))),
     "rotation": (rotation, np.array([[0.1, 0.2, 0.3], [1.0, -1.0, 0.0]])),
     "coupled": (coupled, np.zeros((1, 2))),
+    "shift": (lambda z: z + 1.0, np.array([[0.25, -1.5]])),
     "steep": (steep, np.array([[0.5, 0.5, 0.5], [-1.0, 0.0, 2.0]])),
 }
+SOLVABLE = tuple(problem for problem in PROBLEMS if problem != "shift")
 METHODS = ("broyden1", "broyden2", "anderson")
 
 
@@ -44,13 +46,14 @@ def in_scipy(problem, method, **options):
     names = {"iter": "nit", "max_iter": "maxiter", "tol": "fatol", "f_rtol": "ftol", "x_tol": "xatol", "x_rtol": "xtol"}
     jacobian = {name: options.pop(name) for name in ("alpha", "w0", "M", "max_rank", "reduction_method") if name in options}
     asked = {names.get(name, name): value for name, value in options.items()}
-    found = optimize.root(
-        lambda z: f(z) - z,
-        z0,
-        method=method,
-        callback=lambda z, residual: norms.append(np.linalg.norm(residual)),
-        options={**asked, "jac_options": jacobian},
-    )
+    with np.errstate(all="ignore"):  # SciPy divides by zero before it starts its Jacobian again
+        found = optimize.root(
+            lambda z: f(z) - z,
+            z0,
+            method=method,
+            callback=lambda z, residual: norms.append(np.linalg.norm(residual)),
+            options={**asked, "jac_options": jacobian},
+        )
     return found, np.array(norms)
 
 
@@ -71,18 +74,25 @@ def assert_same(problem, method, **options):
     return found
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("problem", SOLVABLE)
 @pytest.mark.parametrize("method", METHODS)
 def test_scipys_own_defaults(problem, method):
     """Its own first alpha, its line search, its tolerance, in the largest magnitude."""
     assert_same(problem, method, max_iter=12)
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("problem", SOLVABLE)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("search", [None, "armijo"])
 def test_a_fixed_number_of_steps(problem, method, search):
     assert_same(problem, method, iter=7, alpha=0.7, line_search=search)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("search", [None, "armijo"])
+def test_a_jacobian_that_starts_again(method, search):
+    """g does not change: denominators are zero, Gram matrices singular, and SciPy forgets what it has."""
+    assert_same("shift", method, iter=7, alpha=0.5, line_search=search)
 
 
 def test_line_searches_shorten_steps_here():
@@ -133,7 +143,7 @@ def test_the_last_iterate_is_not_tested():
 
 
 def test_a_start_at_the_solution():
-    f, z0 = PROBLEMS["rotation"]
+    z0 = PROBLEMS["rotation"][1]
     solution = rd.solve(lambda z, x: z, z0=z0, dialect=rd.dialect("scipy", iter=5))
     assert solution.converged
     assert solution.n_eval.max() == 1
