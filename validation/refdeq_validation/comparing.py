@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refdeq_validation import bounds
+from refdeq_validation import bounds, fourier
 from refdeq_validation.arithmetic import same_bits
 from refdeq_validation.nodes import LinearNode
 from refdeq_validation.verdicts import Failure, Findings, show
@@ -107,6 +107,15 @@ class Comparer:
         k, gauge = terms.shape[-1], np.abs(wide).sum(axis=-1).astype(np.float64).reshape(shape) / divisor
         exact = (wide.sum(axis=-1) / divisor).astype(np.float64).reshape(shape)
         limit = bounds.accumulate_bound(np.full(shape, k + 1), gauge, got.dtype)
+        return self.within("value", t, tensor, exact, got, np.abs(got - exact), limit)
+
+    def transformed(self, t: int, tensor: str, node: Mapping[str, Any], x: Array, got: Array, order: str) -> bool:
+        """Compare a DFT: the pinned transform when strict, the definition within its bound otherwise."""
+        axis, inverse = node["attributes"]["axis"] % x.ndim, bool(node["attributes"].get("inverse", 0))
+        if order == "strict":
+            return self.bits("value", t, tensor, fourier.strict_dft(x, axis, inverse), got)
+        exact = fourier.defined_dft(x, axis, inverse)
+        limit = np.broadcast_to(fourier.dft_bound(x, axis, inverse), got.shape)
         return self.within("value", t, tensor, exact, got, np.abs(got - exact), limit)
 
     def norm(self, t: int, tensor: str, expected: Array, actual: Array, size: int, order: str) -> bool:

@@ -227,6 +227,8 @@ class _Replay:
             self.compare.dense(t, tensor, linear, data, got, self.run.order)
         elif node["op"] in ("MatMul", "ReduceMean"):
             self.compare.summed(t, tensor, node, [local[name] for name in node["inputs"]], got, self.run.order)
+        elif node["op"] == "DFT":
+            self.compare.transformed(t, tensor, node, local[node["inputs"][0]], got, self.run.order)
         else:
             self.compare.bits("value", t, tensor, self._exact(node, local), got)
 

@@ -12,7 +12,7 @@ from refdeq_validation.run import Run
 
 __all__ = ["has_structure"]
 
-_SUMS = ("Gemm", "Conv", "MatMul", "ReduceMean")
+_SUMS = ("Gemm", "Conv", "MatMul", "ReduceMean", "DFT")
 """Operators whose bits depend on the order of a sum; where no gate holds their accumulator, a trace records their value."""
 
 
