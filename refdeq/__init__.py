@@ -4,7 +4,7 @@ The usual entry points are :func:`solve`, :func:`gradient`, :class:`DeltaRule`, 
 :mod:`refdeq.models`. Importing this package imports NumPy and SciPy only.
 """
 
-from refdeq import models
+from refdeq import analyze, models
 from refdeq.api import solve
 from refdeq.gradients.differentiate import gradient
 from refdeq.gradients.ift import Ift
@@ -17,7 +17,18 @@ from refdeq.graph import Cell, Graph, GraphBuilder
 from refdeq.io import load_cell, save_cell
 from refdeq.registry import backend_names, load_backend
 from refdeq.solution import Solution
-from refdeq.solvers import Anderson, ArmijoLineSearch, Broyden, ForwardBackward, KrasnoselskiiMann, PeacemanRachford, Picard
+from refdeq.solvers import (
+    Anderson,
+    ArmijoLineSearch,
+    Broyden,
+    Dialect,
+    DialectReport,
+    ForwardBackward,
+    KrasnoselskiiMann,
+    PeacemanRachford,
+    Picard,
+    dialect,
+)
 from refdeq.types import DeltaRule, GateOverride, OpCount, Status, StopRule, Trace
 
 __version__ = "0.1.0.dev0"
@@ -28,6 +39,8 @@ __all__ = [
     "Broyden",
     "Cell",
     "DeltaRule",
+    "Dialect",
+    "DialectReport",
     "ForwardBackward",
     "GateOverride",
     "Gradient",
@@ -39,8 +52,8 @@ __all__ = [
     "KrasnoselskiiMann",
     "Neumann",
     "OpCount",
-    "Phantom",
     "PeacemanRachford",
+    "Phantom",
     "Picard",
     "Solution",
     "Status",
@@ -48,7 +61,9 @@ __all__ = [
     "Trace",
     "Unrolled",
     "__version__",
+    "analyze",
     "backend_names",
+    "dialect",
     "gradient",
     "jacobian_penalty",
     "jvp",
