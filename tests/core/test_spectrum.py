@@ -162,8 +162,8 @@ def test_a_second_run_that_finds_more_denies_convergence():
 
 def test_a_slow_neighbour_changes_nothing(rng, same_bits):
     """What converged is kept while others go on: bits of a sample alone and beside one that never converges."""
-    a = np.stack([similar(np.diag(np.linspace(0.1, 0.9, 60)), rng), orthogonal(60, rng)])
-    starts = tuple(rng.standard_normal((2, 60)) for _ in range(2))
+    a = np.stack([similar(np.diag(np.linspace(0.1, 0.9, 100)), rng), orthogonal(100, rng)])
+    starts = tuple(rng.standard_normal((2, 100)) for _ in range(2))
 
     def run(chosen):
         def product(matrices):
@@ -171,7 +171,7 @@ def test_a_slow_neighbour_changes_nothing(rng, same_bits):
 
         here = a[chosen]
         forth, back = product(here), product(np.swapaxes(here, 1, 2).copy())
-        return krylov_dominant(forth, back, tuple(s[chosen] for s in starts), 1e-6, 192, np.ones(len(here)))
+        return krylov_dominant(forth, back, tuple(s[chosen] for s in starts), 1e-6, 512, np.ones(len(here)))
 
     (both, _), (alone, _) = run([0, 1]), run([0])
     assert list(both.found) == [True, False]
