@@ -14,7 +14,7 @@ from refdeq.gradients.result import Gradient
 from refdeq.gradients.series import Jfb, Neumann
 from refdeq.gradients.unrolled import Phantom, Unrolled
 from refdeq.graph import Cell, Graph, GraphBuilder
-from refdeq.io import load_cell, save_cell
+from refdeq.io import load_cell, load_trace, save_cell, save_trace
 from refdeq.registry import backend_names, load_backend
 from refdeq.solution import Solution
 from refdeq.solvers import (
@@ -69,8 +69,10 @@ __all__ = [
     "jvp",
     "load_backend",
     "load_cell",
+    "load_trace",
     "models",
     "save_cell",
+    "save_trace",
     "solve",
     "vjp",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,13 +24,18 @@ _INPUT = typer.Argument(
     "- or nothing: the inputs stored with the cell, or --batch.",
 )
 _BATCH = typer.Option(help="Samples of a cell without injections, from z = 0.")
-_SOLVER = typer.Option(metavar="NAME[:KEY=VALUE,...]", help="As in km:alpha=0.9; a wrong name or key lists what there is.")
-_DIALECT = typer.Option(metavar="PEER/METHOD[:KEY=VALUE,...]", help="Solve as a peer does, instead of --solver.")
+_SOLVER = typer.Option(
+    metavar="NAME[:KEY=VALUE,...]", help="picard by default; as in km:alpha=0.9. A wrong name or key lists what there is."
+)
+_DIALECT = typer.Option(
+    metavar="PEER/METHOD[:KEY=VALUE,...]",
+    help="Solve as a peer does, as in torchdeq/anderson:max_iter=30. It brings its own solver, stop rule and returned point.",
+)
 _RTOL = typer.Option(help="Converged at this relative residual; 1e-6 if neither tolerance is given.")
 _ATOL = typer.Option(help="Converged at this absolute residual.")
-_MAX_EVAL = typer.Option(help="Evaluations of f per sample, at most.")
-_NORM = typer.Option(help="Norm of the residual: l2 or linf.")
-_EPS = typer.Option(help="Guard in the relative residual.")
+_MAX_EVAL = typer.Option(help="Evaluations of f per sample, at most; 100 by default.")
+_NORM = typer.Option(help="Norm of the residual: l2 (the default) or linf.")
+_EPS = typer.Option(help="Guard in the relative residual; 1e-9 by default.")
 _DIVERGENCE = typer.Option(help="DIVERGED when the residual exceeds this many times the first.")
 _STAGNATION = typer.Option(metavar="WINDOW,RATIO", help="STAGNATED when WINDOW evaluations do not improve below RATIO.")
 _DELTA = typer.Option(
@@ -42,7 +47,7 @@ _BACKEND = typer.Option(help="By default numba, or the reference where numba can
 _ORDER = typer.Option(help="Order of sums: strict or fast.")
 _EXECUTOR = typer.Option(help="auto, op or fused.")
 _THREADS = typer.Option(help="By default all usable cores; results do not depend on it.")
-_RETURNED = typer.Option(help="Returned point: last or lowest.")
+_RETURNED = typer.Option(help="Returned point: last (the default) or lowest.")
 _POLISH = typer.Option("--polish", help="Make one more dense evaluation and return its value.")
 _VERIFY = typer.Option("--verify", help="Report the residual of the dense f as well.")
 _HISTORY = typer.Option(help="Record the residual of every evaluation; by default where that is cheap.")
@@ -60,9 +65,9 @@ def solve(
     dialect: Annotated[str | None, _DIALECT] = None,
     rtol: Annotated[float | None, _RTOL] = None,
     atol: Annotated[float | None, _ATOL] = None,
-    max_eval: Annotated[int, _MAX_EVAL] = 100,
-    norm: Annotated[str, _NORM] = "l2",
-    eps: Annotated[float, _EPS] = 1e-9,
+    max_eval: Annotated[int | None, _MAX_EVAL] = None,
+    norm: Annotated[str | None, _NORM] = None,
+    eps: Annotated[float | None, _EPS] = None,
     divergence: Annotated[float | None, _DIVERGENCE] = None,
     stagnation: Annotated[str | None, _STAGNATION] = None,
     delta: Annotated[str | None, _DELTA] = None,
@@ -70,7 +75,7 @@ def solve(
     order: Annotated[str, _ORDER] = "strict",
     executor: Annotated[str, _EXECUTOR] = "auto",
     threads: Annotated[int | None, _THREADS] = None,
-    returned: Annotated[str, _RETURNED] = "last",
+    returned: Annotated[str | None, _RETURNED] = None,
     polish: Annotated[bool, _POLISH] = False,
     verify: Annotated[bool, _VERIFY] = False,
     history: Annotated[bool | None, _HISTORY] = None,
@@ -95,10 +100,9 @@ def solve(
     from refdeq.commands.machine import choose_backend, usable_cores
     from refdeq.commands.solve_files import check_targets
     from refdeq.commands.solve_input import load_problem
-    from refdeq.commands.solve_options import parse_delta, parse_solver, parse_stagnation
+    from refdeq.commands.solve_options import parse_delta
     from refdeq.commands.solve_run import Request
     from refdeq.errors import ArgumentError
-    from refdeq.types import StopRule
 
     if plot is not None:
         from refdeq.commands.figures import require_matplotlib
@@ -106,35 +110,47 @@ def solve(
         require_matplotlib()
         if history is False:
             raise ArgumentError("--plot", hint="a figure of the residuals needs them: leave out --no-history")
-    stop = StopRule(
-        rtol=DEFAULT_RTOL if rtol is None and atol is None else rtol,
-        atol=atol,
-        max_eval=max_eval,
-        norm=norm,  # type: ignore[arg-type]  # StopRule refuses what is no norm
-        eps=eps,
-        divergence=divergence,
-        stagnation=None if stagnation is None else parse_stagnation(stagnation),
-    )
-    built = parse_solver(solver or "picard")
+    stopping = {"rtol": rtol, "atol": atol, "max_eval": max_eval, "norm": norm, "eps": eps, "divergence": divergence}
+    how = _method(dialect, {**stopping, "stagnation": stagnation, "solver": solver, "returned": returned})
     rule = None if delta is None else parse_delta(delta)
     problem = load_problem(cell, input_file, batch)
     check_targets({"--plot": plot, "--trace": trace, "--out": out}, [cell, *([input_file] if input_file else [])])
     chosen, why = choose_backend(backend)
     request = Request(
-        solver=built,
-        stop=stop,
+        **how,
         delta=rule,
         backend=chosen,
         order=order,
         executor=executor,
         threads=usable_cores() if threads is None else threads,
-        returned=returned,
         polish=polish,
         verify=verify,
         history=True if plot is not None else history,
         trace=trace is not None,
     )
     _finish(problem, request, why, _run(problem, request), {"plot": plot, "trace": trace, "out": out}, as_json)
+
+
+def _method(dialect: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Solver, stop rule and returned point: those of the options, or those of a dialect, which suffers no other."""
+    from refdeq.commands.solve_options import parse_dialect, parse_solver, parse_stagnation
+    from refdeq.errors import ArgumentError
+    from refdeq.types import StopRule
+
+    given = {name: value for name, value in given.items() if value is not None}
+    if dialect is not None:
+        built = parse_dialect(dialect)
+        if given:
+            option = f"--{next(iter(given)).replace('_', '-')}"
+            hint = f"a dialect brings its own; what it takes goes into --dialect {built.label}:key=value"
+            raise ArgumentError(option, hint=hint)
+        return {"solver": built.solver, "stop": built.stop, "returned": "last", "dialect": built}
+    solver, returned = parse_solver(given.pop("solver", "picard")), given.pop("returned", "last")
+    if "stagnation" in given:
+        given["stagnation"] = parse_stagnation(given["stagnation"])
+    if "rtol" not in given and "atol" not in given:
+        given["rtol"] = DEFAULT_RTOL
+    return {"solver": solver, "stop": StopRule(**given), "returned": returned}
 
 
 def _run(problem: Problem, request: Request) -> Outcome:

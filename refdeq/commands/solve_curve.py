@@ -32,7 +32,7 @@ def curve(measure: Measure) -> list[str]:
 
     Examples
     --------
-    >>> print(*curve(Measure("residual", np.array([[1.0], [1e-1], [1e-2]]), 1e-1))[:13:6], sep="\\n")
+    >>> print(*curve(Measure("residual", np.array([[1.0], [1e-1], [1e-2]]), 1e-1))[:13:6], sep="\n")
     1e+00  |*
     1e-01  |----*----
     1e-02  |        *
@@ -93,11 +93,13 @@ class _Scale:
 def _scale(series: list[np.ndarray]) -> _Scale:
     """An axis for every number that has a logarithm: some rows per decade, or some decades per row."""
     drawn = [float(v) for values in series for v in values if 0 < v < math.inf]
-    low = math.floor(math.log10(min(drawn, default=1.0)))
-    high = max(math.ceil(math.log10(max(drawn, default=1.0))), low + 1)
+    high = math.ceil(math.log10(max(drawn, default=1.0)))
+    low = min(math.floor(math.log10(min(drawn, default=1.0))), high - 1)
     if high - low <= ROWS:
         return _Scale(high, low, (high - low) * (ROWS // (high - low)) + 1)
-    return _Scale(high, high - math.ceil((high - low) / ROWS) * ROWS, ROWS + 1)
+    decades = math.ceil((high - low) / ROWS)
+    steps = math.ceil((high - low) / decades)
+    return _Scale(high, high - steps * decades, steps + 1)
 
 
 def _legend(measure: Measure) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from refdeq.models import load_trained, trained_names
 
 __all__ = ["Problem", "load_problem", "read_arrays", "wanted"]
 
+_DAMAGE: tuple[type[Exception], ...] = (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, MemoryError)
+_DAMAGE += (zipfile.BadZipFile, zlib.error, tokenize.TokenError)
+"""What NumPy and zipfile raise on damaged files; a damaged length may ask for any amount of memory."""
 SUFFIXES = (".safetensors", ".npz", ".npy")
 
 
@@ -138,9 +143,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with open(path, "rb") as file:
             if path.suffix == ".npy":
                 return {"": np.lib.format.read_array(file, allow_pickle=False)}
+            if not zipfile.is_zipfile(file):
+                raise FileFormatError("no archive")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
-    except (FileFormatError, OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise FileFormatError(f"INPUT {path}: truncated, corrupt or not of its kind ({error})") from error
 
 

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from refdeq import solvers
 from refdeq.errors import ArgumentError
-from refdeq.solvers import Solver
+from refdeq.solvers import Dialect, Solver, dialect
 from refdeq.types import PRESETS, DeltaRule, GateOverride
 
-__all__ = ["option_fields", "parse_delta", "parse_solver", "parse_stagnation", "solver_classes", "split_spec"]
+__all__ = ["option_fields", "parse_delta", "parse_dialect", "parse_solver", "parse_stagnation", "solver_classes", "split_spec"]
 
 
 def split_spec(option: str, text: str) -> tuple[str, dict[str, str]]:
@@ -102,12 +102,28 @@ def option_fields(kind: type[Any]) -> dict[str, Any]:
 
 
 def _converted(option: str, kind: type[Any], texts: Mapping[str, str]) -> dict[str, Any]:
-    fields = option_fields(kind)
-    for key in texts:
-        if key not in fields:
+    """Values of a configuration's fields; ``field.key`` belongs to a configuration inside it."""
+    fields, inner = option_fields(kind), dict[str, dict[str, str]]()
+    values: dict[str, Any] = {}
+    for key, text in texts.items():
+        name, dot, rest = key.partition(".")
+        if name not in fields or (dot and _configuration(fields[name]) is None):
             expected = f"a key out of {', '.join(fields)}" if fields else "no keys (there is nothing to set)"
             raise ArgumentError(option, expected=expected, got=repr(key))
-    return {key: _value(option, key, text, fields[key]) for key, text in texts.items()}
+        if dot:
+            inner.setdefault(name, {})[rest] = text
+        else:
+            values[name] = _value(option, name, text, fields[name])
+    for name, parts in inner.items():
+        part = _configuration(fields[name])
+        assert part is not None
+        values[name] = part(**_converted(f"{option}: {name}", part, parts))
+    return values
+
+
+def _configuration(hint: Any) -> type[Any] | None:
+    """The frozen configuration among the alternatives of a type, if there is one."""
+    return next((kind for kind in _alternatives(hint) if isinstance(kind, type) and dataclasses.is_dataclass(kind)), None)
 
 
 def _value(option: str, key: str, text: str, hint: Any) -> Any:
@@ -152,11 +168,33 @@ def _described(hint: Any) -> str:
     for kind in _alternatives(hint):
         if typing.get_origin(kind) is Literal:
             words.append(str(typing.get_args(kind)[0]).lower() if kind == Literal[None] else str(typing.get_args(kind)[0]))
+        elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            words.append(f"its parts ({', '.join(f'.{name}=' for name in option_fields(kind))})")
         elif typing.get_origin(kind) is tuple:
             words.append("values joined by '/'")
         else:
             words.append(names.get(kind, str(kind)))
     return " or ".join(words)
+
+
+def parse_dialect(text: str) -> Dialect:
+    """Build a dialect from ``peer/method:key=value,...``; the method may be left out.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such peer, method or option, or a value is none the peer could use; the message lists what there is.
+
+    Examples
+    --------
+    >>> parse_dialect("torchdeq/anderson:max_iter=12,mode=rel")
+    Dialect(torchdeq/anderson: max_iter=12, tol=0.001, mode='rel', m=6, lam=0.0001, tau=1.0, return_final=False)
+    """
+    label, texts = split_spec("--dialect", text)
+    name, slash, method = label.partition("/")
+    # The tables of the dialects check the types: here a text only becomes what it looks like.
+    values = {key: _value("--dialect", key, value, None | bool | int | float | str) for key, value in texts.items()}
+    return dialect(name, method if slash else None, **values)
 
 
 def parse_delta(text: str) -> DeltaRule:

@@ -80,11 +80,12 @@ def plain(value: Any) -> Any:
 
 def describe_options(request: Request) -> dict[str, Any]:
     """The options of a solve as JSON data, enough to make it again."""
+    dialect = request.dialect
     data: dict[str, Any] = {
         "solver": {"name": request.solver.name, "class": type(request.solver).__name__, **plain(request.solver)},
         "stop": plain(request.stop),
         "delta": plain(request.delta),
-        "dialect": plain(request.dialect),
+        "dialect": None if dialect is None else {"name": dialect.label, "options": plain(dict(dialect.options))},
         "backend": request.backend.info.name,
     }
     for name in ("order", "executor", "threads", "returned", "polish", "verify"):
@@ -196,6 +197,15 @@ def cost_data(report: Report) -> dict[str, Any] | None:
     }
 
 
+def _dialect_data(solution: Solution) -> dict[str, Any] | None:
+    """What the peer reports of itself (S-9), without the point, which is the solution's."""
+    report = solution.dialect
+    if report is None:
+        return None
+    names = ("abs_trace", "rel_trace", "abs_lowest", "rel_lowest", "lowest_step", "nstep", "prot_break")
+    return {name: getattr(report, name) for name in names}
+
+
 def to_json(report: Report) -> str:
     """The one JSON object of ``--json``; numbers that JSON lacks are the strings NaN, Infinity and -Infinity."""
     problem, solution, graph = report.problem, report.outcome.solution, report.problem.cell.graph
@@ -228,6 +238,7 @@ def to_json(report: Report) -> str:
         "samples": samples,
         "history": _history_data(report.outcome.history),
         "cost": cost_data(report),
+        "dialect": _dialect_data(solution),
         "warnings": solution.warnings,
         "files": dict(report.files),
     }

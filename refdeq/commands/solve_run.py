@@ -2,11 +2,12 @@
 
 The residual of every evaluation is in the trace and nowhere else. Samples are independent under strict order (S-1, N-6), so a
 large batch is solved chunk by chunk; of each chunk's trace only residual and scale are kept. Where samples may influence each
-other (dialects, fast order), or where the whole trace is asked for, the batch stays in one piece.
+other (dialects, coupled solvers, fast order), or where the whole trace is asked for, the batch stays in one piece.
 """
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from refdeq.loop import Progress
 from refdeq.ops.base import size
 from refdeq.registry import Backend
 from refdeq.solution import Solution
-from refdeq.solvers import Solver, SplittingSolver
+from refdeq.solvers import Dialect, Solver, SplittingSolver
 from refdeq.types import DeltaRule, StopRule
 
 __all__ = ["History", "Outcome", "Request", "iterated_cell", "run"]
@@ -47,6 +48,8 @@ class Request:
         Whether to record the residual of every evaluation; None decides by size.
     trace : bool
         Whether to keep the whole trace.
+    dialect : Dialect or None
+        With one, `solver`, `stop` and `returned` are those that it brings.
     The others are those of :func:`refdeq.solve`.
     """
 
@@ -62,7 +65,7 @@ class Request:
     verify: bool
     history: bool | None
     trace: bool
-    dialect: Any = None
+    dialect: Dialect | None = None
 
 
 @dataclass(frozen=True)
@@ -134,25 +137,24 @@ def _solve(problem: Problem, request: Request, rows: slice, watched: bool, advan
         def watching(progress: Progress) -> None:
             advance(rows.start + progress.finished, progress)
 
-    options: dict[str, Any] = {} if request.dialect is None else {"dialect": request.dialect}
+    how: dict[str, Any] = {"dialect": request.dialect}
+    if request.dialect is None:
+        how = {"solver": request.solver, "stop": request.stop, "returned": request.returned}
     try:
         return solve(
             problem.cell,
             {name: array[rows] for name, array in problem.x.items()},
             z0=None if problem.z0 is None else {name: array[rows] for name, array in problem.z0.items()},
-            solver=request.solver,
-            stop=request.stop,
             delta=request.delta,
             backend=request.backend,
             order=request.order,
             executor=request.executor,
             threads=request.threads,
-            returned=request.returned,
             polish=request.polish,
             verify=request.verify,
             trace=watched,
             on_evaluation=watching,
-            **options,
+            **how,
         )
     except MemoryError as error:
         hint = "smaller --max-eval or fewer samples" + (", or no --trace" if request.trace else "")
@@ -161,7 +163,12 @@ def _solve(problem: Problem, request: Request, rows: slice, watched: bool, advan
 
 def iterated_cell(problem: Problem, solver: Solver) -> Cell:
     """The cell whose values the gates watch: a splitting's rewritten one, else the cell itself."""
-    return solver.split(problem.cell).cell if isinstance(solver, SplittingSolver) else problem.cell
+    return _rewritten(problem.cell, solver) if isinstance(solver, SplittingSolver) else problem.cell
+
+
+@functools.lru_cache(maxsize=1)
+def _rewritten(cell: Cell, solver: SplittingSolver) -> Cell:
+    return solver.split(cell).cell
 
 
 def _traced_bytes(problem: Problem, request: Request) -> int:
@@ -183,7 +190,8 @@ def _records(problem: Problem, request: Request) -> bool:
 def _spans(problem: Problem, request: Request, watched: bool) -> list[slice]:
     """Chunks of samples; one where the samples are not independent, or none may be dropped."""
     samples = problem.samples
-    independent = request.order == "strict" and request.dialect is None
+    coupled = request.dialect is not None or getattr(request.solver, "coupled", False)
+    independent = request.order == "strict" and not coupled
     if request.trace or not independent or samples == 0:
         return [slice(0, samples)]
     length = max(1, CHUNK_BYTES // _traced_bytes(problem, request)) if watched else UNTRACED_SAMPLES

@@ -12,8 +12,10 @@ from rich.text import Text
 from refdeq.commands.console import result_console
 from refdeq.commands.solve_curve import curve
 from refdeq.commands.solve_report import Report, cost_data, measures, status_rows, worst_samples
+from refdeq.commands.solve_run import Request
 from refdeq.cost_official import OFFICIAL_NOTE
-from refdeq.types import Status
+from refdeq.solution import Solution
+from refdeq.types import DeltaRule, Status
 
 __all__ = ["print_report"]
 
@@ -31,7 +33,7 @@ def print_report(report: Report) -> None:
         console.print()
         console.print(_worst_table(report))
     console.print()
-    for line in [*_curves(report), *_cost_lines(report)]:
+    for line in [*_curves(report), *_dialect_lines(solution), *_cost_lines(report)]:
         console.print(Text(line), soft_wrap=True)
     for sentence in solution.warnings:
         console.print(Text(f"warning: {sentence}"), soft_wrap=True)
@@ -42,22 +44,33 @@ def print_report(report: Report) -> None:
 def _head(report: Report) -> Iterator[str]:
     problem, request, outcome = report.problem, report.request, report.outcome
     yield f"{problem.source}: {problem.cell!r}; {problem.samples} samples from {problem.input_source}"
-    stop = request.stop
-    bounds = [f"{name} {value:g}" for name, value in (("rtol", stop.rtol), ("atol", stop.atol)) if value is not None]
-    rule = "" if request.delta is None else f"; delta rule {_rule(report)}"
-    yield f"solver {request.solver.name}; {', '.join(bounds)}, at most {stop.max_eval} evaluations, {stop.norm}{rule}"
+    rule = "" if request.delta is None else f"; delta rule {_rule(request.delta)}"
+    yield f"{_method(request)}{rule}"
     backend = f"backend {request.backend.info.name} ({report.backend_reason}), {request.order} order"
     yield f"{backend}; {outcome.solution.executor}; {outcome.seconds:.3g} s"
 
 
-def _rule(report: Report) -> str:
+def _method(request: Request) -> str:
+    """Solver and stop rule, or the dialect that brings both."""
+    if request.dialect is not None:
+        options = ", ".join(f"{name}={value}" for name, value in request.dialect.options)
+        return f"dialect {request.dialect.label}: {options}"
+    stop = request.stop
+    words = [f"{name} {value:g}" for name, value in (("rtol", stop.rtol), ("atol", stop.atol)) if value is not None]
+    words += [f"at most {stop.max_eval} evaluations", stop.norm]
+    if stop.divergence is not None:
+        words.append(f"divergence {stop.divergence:g}")
+    if stop.stagnation is not None:
+        words.append(f"stagnation {stop.stagnation[0]}, {stop.stagnation[1]:g}")
+    return f"solver {request.solver.name}; {', '.join(words)}"
+
+
+def _rule(rule: DeltaRule) -> str:
     """The choices of a delta rule, those at their default left out."""
-    rule = report.request.delta
-    assert rule is not None
-    default = type(rule)(threshold=rule.threshold)
+    default = DeltaRule(threshold=rule.threshold)
+    threshold = rule.threshold if isinstance(rule.threshold, tuple) else (rule.threshold,)
     changed = [f"{name} {value}" for name, value in vars(rule).items() if value != getattr(default, name)]
-    threshold = rule.threshold if isinstance(rule.threshold, float) else "/".join(f"{t:g}" for t in rule.threshold)
-    return ", ".join([f"threshold {threshold}", *changed])
+    return ", ".join([f"threshold {'/'.join(f'{number:g}' for number in threshold)}", *changed])
 
 
 def _number(value: Any) -> str:
@@ -107,6 +120,20 @@ def _curves(report: Report) -> Iterator[str]:
     elif history.active.size:
         yield from curve(measures(report.request, history)[0])
     yield ""
+
+
+def _dialect_lines(solution: Solution) -> Iterator[str]:
+    """What the peer says of itself (S-9)."""
+    report = solution.dialect
+    if report is None or report.lowest.size == 0:
+        return
+    lowest = f"{_number(np.min(report.lowest))} to {_number(np.max(report.lowest))}" if report.lowest.size > 1 else ""
+    words = [f"lowest {report.dialect.rules.mode} residual {lowest or _number(report.lowest)}"]
+    steps = np.unique(report.nstep)
+    words.append(f"{steps[0]} to {steps[-1]} steps" if len(steps) > 1 else f"{steps[0]} steps")
+    if report.prot_break:
+        words.append("ended by its protective break")
+    yield f"{report.dialect.label} reports: {', '.join(words)}"
 
 
 def _cost_lines(report: Report) -> Iterator[str]:

@@ -61,3 +61,32 @@ def refdeq_command():
         return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="refdeq")
 
     return run
+
+
+@pytest.fixture
+def small(tmp_path, tanh_cell):
+    """A cell file and an input file: 7 samples of 2 numbers for a recurrent cell of 6 units, float64."""
+    cell, x = tanh_cell(), np.random.default_rng(5).standard_normal((7, 2))
+    rd.save_cell(tmp_path / "cell.safetensors", cell)
+    np.savez(tmp_path / "input.npz", x=x)
+    return Small(tmp_path / "cell.safetensors", tmp_path / "input.npz", cell, x)
+
+
+@dataclass
+class Small:
+    """A cell and an input with the files they are stored in."""
+
+    cell_file: Path
+    input_file: Path
+    cell: rd.Cell
+    x: np.ndarray
+
+
+@pytest.fixture
+def solve_small(refdeq_command, small):
+    """Run ``refdeq solve`` on the small cell and the reference backend."""
+
+    def run(*options):
+        return refdeq_command("solve", small.cell_file, small.input_file, "--backend", "reference", *options)
+
+    return run

@@ -21,13 +21,13 @@ MAIN = [sys.executable, "-c", "from refdeq.cli import main; main()"]
 def test_help_lists_every_command_on_one_line_and_shows_an_example(refdeq_command):
     result = refdeq_command("--help")
     assert result.exit_code == 0
-    for name in ("demo", "info", "validate"):
+    for name in ("demo", "info", "solve", "validate"):
         assert re.search(rf"^  {name} +[A-Z].*\.$", result.stdout, re.MULTILINE), result.stdout
     assert "cannot be loaded" not in result.stdout
     assert re.search(r"^ +refdeq validate --quick$", result.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["demo", "info", "validate"])
+@pytest.mark.parametrize("name", ["demo", "info", "solve", "validate"])
 def test_help_of_a_command_shows_its_options_and_no_docstring_sections(refdeq_command, name):
     result = refdeq_command(name, "--help")
     assert result.exit_code == 0
