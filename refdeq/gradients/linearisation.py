@@ -96,7 +96,7 @@ def frozen_masks(cell: Cell, solution: Solution) -> Arrays:
 
 @dataclass(frozen=True, eq=False)
 class CellPoint:
-    """A cell at a state: every value of one dense evaluation."""
+    """A cell at a state: every value of one dense evaluation, however many the solve made (G-3)."""
 
     cell: Cell
     values: Arrays

@@ -146,7 +146,6 @@ def test_several_states_in_float32(rng):
         ({"restart": 0}, "restart"),
         ({"solver": "cg"}, "solver"),
         ({"solver": rd.Picard}, "solver"),
-        ({"solver": rd.ForwardBackward()}, "splitting"),
         ({"stop": 1e-3}, "StopRule"),
         ({"start": None}, "start"),
         ({"delta": 0.1}, "DeltaRule"),
