@@ -1,4 +1,4 @@
-"""Implicit gradients (G-1) against dense linear algebra and against differences through converged solves."""
+"""Implicit gradients (G-1, G-2) against dense linear algebra and against differences through converged solves."""
 
 from __future__ import annotations
 
@@ -208,3 +208,68 @@ def test_the_injection_is_remembered_as_it_was(tanh_cell, rng, same_bits):
     before = rd.gradient(cell, sol, np.ones((3, 6))).parameters["U"]
     x[...] = 0.0  # the caller goes on using its array
     same_bits(rd.gradient(cell, sol, np.ones((3, 6))).parameters["U"], before)
+
+
+@pytest.mark.parametrize(
+    "solver", [rd.KrasnoselskiiMann(alpha=0.7), rd.Anderson(), rd.Broyden(), rd.Broyden(line_search="armijo")]
+)
+@pytest.mark.parametrize("start", ["zero", "cotangent"])
+def test_any_solver_solves_the_adjoint(solver, start, tanh_cell, rng):
+    cell, x, g = tanh_cell(norm=0.7), rng.standard_normal((4, 2)), rng.standard_normal((4, 6))
+    sol = rd.solve(cell, x, stop=rd.StopRule(max_eval=12))
+    method = rd.Ift(solver=solver, start=start, stop=rd.StopRule(atol=1e-11, max_eval=300))
+    grad = rd.gradient(cell, sol, g, method=method)
+    assert grad.converged
+    adjoint, expected, to_x = rnn_by_linear_algebra(cell, sol.z, x, g)
+    scale = 60 * (1 + np.abs(g).max()) * (1 + np.abs(x).max())
+    close(grad.adjoint["z"], adjoint, 0.7, 1e-11, scale)
+    close(grad.injections["x"], to_x, 0.7, 1e-11, scale)
+    for name, value in expected.items():
+        close(grad.parameters[name], value, 0.7, 4e-11, scale)
+
+
+@pytest.mark.parametrize("solver", [rd.Picard(), rd.Anderson(), rd.Broyden()])
+def test_a_bad_sample_does_not_hurt_its_neighbours(solver, affine_cell, same_bits):
+    """J = diag(1/2, 4): the second component of an adjoint overflows under Picard, and NaN comes from a NaN cotangent."""
+    cell = affine_cell(np.diag([0.5, 4.0]), np.zeros(2))
+    sol = rd.solve(cell, np.zeros((4, 2)), stop=rd.StopRule(max_eval=1))
+    g = np.array([[1.0, 0.0], [1.0, 1.0], [np.nan, 1.0], [3.0, 0.0]])
+    stop = rd.StopRule(rtol=1e-12, max_eval=600)
+    grad = rd.gradient(cell, sol, g, method=rd.Ift(solver=solver, stop=stop))
+    assert grad.status[0] == grad.status[3] == rd.Status.CONVERGED
+    assert grad.status[2] == rd.Status.NONFINITE
+    assert grad.status[1] == (rd.Status.NONFINITE if solver == rd.Picard() else rd.Status.CONVERGED)
+    tame = np.where(np.arange(4)[:, None] % 3 == 0, g, 0.0)
+    alone = rd.gradient(cell, sol, tame, method=rd.Ift(solver=solver, stop=stop))
+    for i in (0, 3):
+        same_bits(grad.adjoint["z"][i], alone.adjoint["z"][i])
+        same_bits(grad.injections["x"][i], alone.injections["x"][i])
+        assert grad.n_eval[i] == alone.n_eval[i]
+
+
+def test_where_chooses_the_samples(tanh_cell, rng, same_bits):
+    """Sums over the batch contain those that take part; a callable cotangent sees those alone."""
+    cell, x, g = tanh_cell(), rng.standard_normal((3, 2)), rng.standard_normal((3, 6))
+    sol = rd.solve(cell, x, delta=rd.DeltaRule(threshold=0.02), stop=rd.StopRule(max_eval=3))
+    g[1] = np.nan
+    chosen, seen = np.array([True, False, True]), []
+
+    def cotangent(z):
+        seen.append(z)
+        return g[chosen]
+
+    fewer = rd.solve(cell, x[chosen], delta=rd.DeltaRule(threshold=0.02), stop=rd.StopRule(max_eval=3))
+    for jacobian in ("dense", "frozen-mask"):
+        some = rd.gradient(cell, sol, cotangent, where=chosen, jacobian=jacobian)
+        alone = rd.gradient(cell, fewer, g[chosen], jacobian=jacobian)
+        for name in cell.parameters:
+            same_bits(some.parameters[name], alone.parameters[name])
+        same_bits(some.adjoint["z"][chosen], alone.adjoint["z"])
+        same_bits(some.injections["x"][chosen], alone.injections["x"])
+        same_bits(some.z, sol.z)
+        np.testing.assert_array_equal(some.adjoint["z"][1], np.zeros(6))
+        assert (some.status[1], some.n_eval[1]) == (rd.Status.CANCELLED, 0)
+        assert np.isnan(some.residual[1])
+    same_bits(seen[0], sol.z[chosen])
+    nobody = rd.gradient(cell, sol, g, where=np.zeros(3, bool))
+    np.testing.assert_array_equal(nobody.parameters["W"], np.zeros((6, 6)))
