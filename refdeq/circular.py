@@ -7,6 +7,7 @@ the signal. Everything is float64. Source: Winston and Kolter, "Monotone operato
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ __all__ = ["center", "compose", "dense_matrix", "embedding", "inverse_symbol", "
 
 Array = np.ndarray
 Shape = tuple[int, ...]
+Index = tuple[Any, ...]
 
 
 def center(kernel: Array) -> Shape:
@@ -104,8 +106,9 @@ def compose(left: Array, right: Array) -> Array:
     lengths = tuple(m + n - 1 for m, n in zip(left.shape[2:], right.shape[2:], strict=True))
     out = np.zeros((left.shape[0], right.shape[1], *lengths))
     for tap in itertools.product(*map(range, left.shape[2:])):
-        target = tuple(slice(t, t + n) for t, n in zip(tap, right.shape[2:], strict=True))
-        out[(..., *target)] += np.tensordot(left[(..., *tap)], right, axes=1)
+        source: Index = (..., *tap)
+        target: Index = (..., *(slice(t, t + n) for t, n in zip(tap, right.shape[2:], strict=True)))
+        out[target] += np.tensordot(left[source], right, axes=1)
     return out
 
 
@@ -131,6 +134,8 @@ def dense_matrix(kernel: Array, size: Shape, origin: Shape | None = None) -> Arr
     matrix = np.zeros((outputs, *size, inputs, *size))
     for site in itertools.product(*map(range, size)):
         for tap in itertools.product(*map(range, kernel.shape[2:])):
-            source = tuple((p + t - o) % n for p, t, o, n in zip(site, tap, origin, size, strict=True))
-            matrix[(slice(None), *site, slice(None), *source)] += kernel[(..., *tap)]
+            source = ((p + t - o) % n for p, t, o, n in zip(site, tap, origin, size, strict=True))
+            entry: Index = (slice(None), *site, slice(None), *source)
+            weights: Index = (..., *tap)
+            matrix[entry] += kernel[weights]
     return matrix.reshape(outputs * int(np.prod(size)), inputs * int(np.prod(size)))

@@ -14,13 +14,14 @@ from refdeq.errors import ArgumentError
 from refdeq.gradients.adjoint_cell import adjoint_cell
 from refdeq.gradients.gmres import solve_by_gmres
 from refdeq.gradients.linearisation import Arrays, CellPoint, Point
-from refdeq.gradients.problem import Problem, pull_at_fixed_point
+from refdeq.gradients.problem import Problem, norms, pull_at_fixed_point
 from refdeq.gradients.result import Gradient
 from refdeq.gradients.reuse import forward_inverse
+from refdeq.gradients.splitting_adjoint import splitting_adjoint
 from refdeq.loop import iterate
 from refdeq.reference import ReferenceKernels
 from refdeq.registry import Backend
-from refdeq.solvers import Picard, Solver, SplittingSolver
+from refdeq.solvers import ForwardBackward, PeacemanRachford, Picard, Solver
 from refdeq.types import DeltaRule, StopRule
 
 __all__ = ["Ift"]
@@ -35,7 +36,9 @@ class Ift:
     Parameters
     ----------
     solver : Solver or "gmres"
-        Any solver of the package (but splittings, which need a cell of their form), or SciPy's GMRES sample by sample.
+        Any solver of the package, or SciPy's GMRES sample by sample. A splitting solves the adjoint of a monotone cell by
+        itself, with the transposed inverse of the forward solve (:mod:`refdeq.gradients.splitting_adjoint`); its tolerance is
+        for the equation of ``u = D v``, the reported residual still that of v. Other cells are refused.
     stop : StopRule
         In GMRES every product counts.
     start : {"cotangent", "zero"}
@@ -76,8 +79,6 @@ class Ift:
         is_solver = hasattr(self.solver, "init") and hasattr(self.solver, "step") and not isinstance(self.solver, type)
         if not is_solver and self.solver != "gmres":
             raise ArgumentError("solver", expected="a solver such as Picard(), or 'gmres'", got=repr(self.solver))
-        if is_solver and isinstance(self.solver, SplittingSolver):
-            raise ArgumentError("solver", hint="a splitting needs a cell of its form, which an adjoint is not; use another")
         if not isinstance(self.stop, StopRule):
             raise ArgumentError("stop", expected="a StopRule", got=repr(self.stop))
         check_choice("start", self.start, ("cotangent", "zero"))
@@ -108,6 +109,8 @@ class Ift:
         """Adjoint solve at the returned point, then one VJP through f (G-1)."""
         point, g = problem.map.linearise(problem.states), problem.cotangent(problem.states)
         solver, v = self._prepared(problem, g)
+        if isinstance(solver, ForwardBackward | PeacemanRachford):
+            return self._solved_by_splitting(problem, point, g, v, solver)
         if self._as_cell:
             return self._solved_as_cell(problem, point, g, v, solver)
         if isinstance(solver, str):
@@ -125,6 +128,30 @@ class Ift:
         if self.start == "zero":
             return self.solver, {s: np.zeros_like(array) for s, array in g.items()}
         return self.solver, {s: array.copy() for s, array in g.items()}
+
+    def _solved_by_splitting(
+        self, problem: Problem, point: Point, g: Arrays, v: Arrays, solver: ForwardBackward | PeacemanRachford
+    ) -> Gradient:
+        """The adjoint of a monotone cell by the iteration of the forward solve: u first, then ``v = g + W^T u``."""
+        if not isinstance(point, CellPoint):
+            raise ArgumentError("method", hint="a splitting needs a Cell, not a plain callable (S-11)")
+        adjoint = splitting_adjoint(point, g, solver)
+        solution = solve(
+            adjoint.cell,
+            adjoint.injections,
+            z0={s: adjoint.injections["slope"] * array for s, array in v.items()},
+            solver=adjoint,
+            stop=self.stop,
+            delta=self.delta,
+            backend=self.backend,
+            order=self.order,
+            threads=self.threads,
+        )
+        back = point.transpose(solution.states)
+        v = {s: g[s] + back[s] for s in g}
+        again = point.transpose(v)
+        residual = norms({s: again[s] + g[s] - v[s] for s in g}, self.stop.norm)
+        return pull_at_fixed_point(problem, self, point, g, v, solution.n_eval, (solution.status, residual), solution.cost)
 
     def _solved_as_cell(self, problem: Problem, point: Point, g: Arrays, v: Arrays, solver: Solver) -> Gradient:
         """The adjoint iteration as an ordinary solve of the adjoint cell."""

@@ -14,7 +14,7 @@ from refdeq.graph import Cell
 from refdeq.kernels import Array, Kernels
 from refdeq.solvers.base import Split
 from refdeq.solvers.picard import Picard
-from refdeq.solvers.splitting import Rewriter, match_form, monotone_constants
+from refdeq.solvers.splitting import MonotoneForm, Rewriter, match_form, monotone_constants
 
 __all__ = ["ForwardBackward", "forward_backward_limit"]
 
@@ -81,11 +81,15 @@ class ForwardBackward:
 
     def split(self, cell: Cell) -> Split:
         """Keep the cell whole, and append the damped step (S-6b)."""
-        form, alpha = match_form(cell), self.step_length(cell)
+        return self.rewrite(match_form(cell), self.step_length(cell))
+
+    def rewrite(self, form: MonotoneForm, alpha: float) -> Split:
+        """Rewrite a cell whose parts are known."""
+        cell = form.cell
         new = Rewriter(cell, cell.graph.nodes)
         kept = new.node("Mul", form.state, new.parameter("rest", 1.0 - alpha), name="kept")
         moved = new.node("Mul", form.total, new.parameter("alpha", alpha), name="moved")
-        following = new.projected_relu(new.node("Add", kept, moved, name="mixed"), form.mask, "next")
+        following = new.project(new.node("Add", kept, moved, name="mixed"), form, "next")
         value = cell.graph.outputs[form.state]
         return Split(new.build(form.state, following), {form.state: form.state}, {form.state: value})
 

@@ -92,29 +92,21 @@ class PeacemanRachford:
 
     def split(self, cell: Cell) -> Split:
         """Replace W by the resolvent V; the state of the new cell is u (S-6b)."""
-        form, alpha = match_form(cell), self.step_length(cell)
-        new = Rewriter(cell, cell.graph.hoisted)
-        z = new.projected_relu(form.state, form.mask, "positive")
+        alpha = self.step_length(cell)
+        return self.rewrite(match_form(cell), alpha, resolvent(cell, alpha, self.inverse == "dense"))
+
+    def rewrite(self, form: MonotoneForm, alpha: float, v: np.ndarray) -> Split:
+        """Rewrite a cell whose parts and whose resolvent are known."""
+        new = Rewriter(form.cell, form.cell.graph.hoisted)
+        z = new.project(form.state, form, "positive")
         half = new.node("Sub", new.node("Add", z, z, name="twice"), form.state, name="half")
-        y = self._apply_resolvent(new, form, alpha, _shifted(new, form, alpha, half))
+        y = _apply_resolvent(new, form, v, _shifted(new, form, alpha, half))
         following = new.node("Sub", new.node("Add", y, y, name="twice_point"), half, name="next")
         # p = W y + beta = ((1 + alpha) y - h) / alpha
         far = new.node("Mul", y, new.parameter("far", (1.0 + alpha) / alpha), name="far_point")
         near = new.node("Mul", half, new.parameter("near", 1.0 / alpha), name="near_half")
-        value = new.projected_relu(new.node("Sub", far, near, name="argument"), form.mask, "f")
+        value = new.project(new.node("Sub", far, near, name="argument"), form, "f")
         return Split(new.build(form.state, following), {form.state: y}, {form.state: value})
-
-    def _apply_resolvent(self, new: Rewriter, form: MonotoneForm, alpha: float, value: str) -> str:
-        if not form.size:
-            return new.node("Gemm", value, new.parameter("V", resolvent(form.cell, alpha)), transB=1, name="resolvent")
-        if self.inverse == "dense":
-            w = circular.dense_matrix(form.weight, form.size, form.origin)
-            v = new.parameter("V", np.linalg.inv((1.0 + alpha) * np.eye(len(w)) - alpha * w))
-            flat = new.node("Reshape", value, shape=(0, -1), name="flat")
-            return new.node(
-                "Reshape", new.node("Gemm", flat, v, transB=1, name="resolvent"), shape=(0, *form.shape), name="point"
-            )
-        return _by_frequency(new, form, resolvent(form.cell, alpha), value)
 
     def init(self, kernels: Kernels, z: Mapping[str, Array]) -> None:
         """No state beside u, which stands in the place of z."""
@@ -134,6 +126,17 @@ def _shifted(new: Rewriter, form: MonotoneForm, alpha: float, half: str) -> str:
     if form.bias is not None:
         half = new.node("Add", half, new.parameter("scaled_bias", alpha * form.bias), name="shifted")
     return half
+
+
+def _apply_resolvent(new: Rewriter, form: MonotoneForm, v: np.ndarray, value: str) -> str:
+    """Multiply by V: one Gemm, over the whole state of a convolution where V is a matrix; or frequency by frequency."""
+    if v.ndim > 2:
+        return _by_frequency(new, form, v, value)
+    if not form.size:
+        return new.node("Gemm", value, new.parameter("V", v), transB=1, name="resolvent")
+    flat = new.node("Reshape", value, shape=(0, -1), name="flat")
+    product = new.node("Gemm", flat, new.parameter("V", v), transB=1, name="resolvent")
+    return new.node("Reshape", product, shape=(0, *form.shape), name="point")
 
 
 def _by_frequency(new: Rewriter, form: MonotoneForm, v_hat: np.ndarray, value: str) -> str:

@@ -46,6 +46,8 @@ class MonotoneForm:
         What parameters add to beta, float64, broadcastable against a sample.
     mask : str or None
         The 0/1 parameter behind the Relu.
+    slope : str or None
+        The 0/1 injection that stands in place of the Relu in an adjoint cell (:mod:`refdeq.gradients.splitting_adjoint`).
     """
 
     cell: Cell
@@ -58,6 +60,7 @@ class MonotoneForm:
     shifts: tuple[str, ...]
     bias: np.ndarray | None
     mask: str | None
+    slope: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -206,12 +209,13 @@ def monotone_constants(cell: Cell) -> tuple[float, float]:
 
 
 @functools.lru_cache(maxsize=8)
-def resolvent(cell: Cell, alpha: float) -> np.ndarray:
-    """``V = ((1 + alpha) I - alpha W)^-1`` in float64: a matrix, or its symbol per frequency.
+def resolvent(cell: Cell, alpha: float, dense: bool = False) -> np.ndarray:
+    """``V = ((1 + alpha) I - alpha W)^-1`` in float64: a matrix, or for a convolution its symbol per frequency unless `dense`.
 
     Remembered for the cell, so that the adjoint iteration finds the inverse that the forward solve made.
     """
-    blocks = match_form(cell).blocks()
+    form = match_form(cell)
+    blocks = circular.dense_matrix(form.weight, form.size, form.origin) if dense and form.size else form.blocks()
     try:
         inverse = circular.inverse_symbol(blocks, alpha)
     except np.linalg.LinAlgError:
@@ -268,11 +272,13 @@ class Rewriter:
         """Add a node."""
         return self._builder.node(op, *inputs, name=self._fresh(name), **attributes)
 
-    def projected_relu(self, value: str, mask: str | None, name: str) -> str:
-        """Relu, and the mask of the old cell behind it."""
-        if mask is None:
+    def project(self, value: str, form: MonotoneForm, name: str) -> str:
+        """What the old cell does to ``W z + beta``: Relu and its mask, or the slope of an adjoint cell."""
+        if form.slope is not None:
+            return self.node("Mul", value, form.slope, name=name)
+        if form.mask is None:
             return self.node("Relu", value, name=name)
-        return self.node("Mul", self.node("Relu", value, name=f"{name}_relu"), self.keep(mask), name=name)
+        return self.node("Mul", self.node("Relu", value, name=f"{name}_relu"), self.keep(form.mask), name=name)
 
     def build(self, state: str, output: str) -> Cell:
         """Finish."""
