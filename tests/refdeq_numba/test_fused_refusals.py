@@ -75,7 +75,12 @@ class OtherSolver:
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"solver": OtherSolver()}, "not by OtherSolver"), ({"returned": "lowest"}, "not the lowest")],
+    [
+        ({"solver": OtherSolver()}, "not by OtherSolver"),
+        ({"solver": rd.Anderson()}, "not by Anderson"),
+        ({"solver": rd.Broyden()}, "not by Broyden"),
+        ({"returned": "lowest"}, "not the lowest"),
+    ],
 )
 def test_requests_that_do_not_fit(changes, reason):
     assert reason in ask(build(plain), **changes).reason
@@ -92,6 +97,24 @@ def test_splittings_run_at_op_level(rng, solver):
     solution = rd.solve(cell, x, solver=solver, backend="numba")
     assert solution.executor == "op level (a splitting forms its residual in the loop)"
     assert rd.solve(cell, x, backend="numba").executor == "fused: fc relu"  # the cell itself has a plan
+
+
+def test_dialects_run_at_op_level(rng):
+    """Also those that step as Picard does: they measure and decide by rules of their own."""
+    cell, x = build(plain), rng.standard_normal((2, 3))
+    for dialect in ("torchdeq/fixed_point_iter", "deq-flow/km", "locuslab-v2/anderson"):
+        assert rd.solve(cell, x, dialect=dialect, backend="numba").executor == "op level (a dialect decides in the loop)"
+        with pytest.raises(rd.errors.UnsupportedError, match="a dialect decides in the loop"):
+            rd.solve(cell, x, dialect=dialect, backend="numba", executor="fused")
+
+
+@pytest.mark.parametrize("solver", [rd.Anderson(), rd.Broyden(), rd.Broyden(line_search="armijo")])
+def test_solvers_with_a_memory_run_at_op_level(rng, solver):
+    cell, x = build(plain), rng.standard_normal((2, 3))
+    reason = f"the fused solve steps by Picard or Krasnoselskii-Mann, not by {type(solver).__name__}"
+    assert rd.solve(cell, x, solver=solver, backend="numba").executor == f"op level ({reason})"
+    with pytest.raises(rd.errors.UnsupportedError, match=reason):
+        rd.solve(cell, x, solver=solver, backend="numba", executor="fused")
 
 
 def test_a_hook_needs_the_loop(rng):

@@ -7,6 +7,7 @@ import pytest
 from refdeq_numba import workers
 
 import refdeq as rd
+from refdeq.solvers.dialect_tables import TABLES
 
 STOP = rd.StopRule(atol=3e-3, max_eval=16)
 
@@ -153,6 +154,20 @@ def test_a_sample_has_the_bits_it_has_alone(solver, cell, assert_same_bits):
             assert_same_bits(alone.states[name], whole.states[name][b : b + 1])
         assert_same_bits(alone.residual, whole.residual[b : b + 1])
         assert_same_bits(alone.n_eval, whole.n_eval[b : b + 1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "method"), [(name, method) for name, methods in TABLES.items() for method in methods])
+def test_dialects_have_the_bits_of_the_reference(name, method, dtype, assert_same_bits):
+    """Seven steps of each, on samples that are all finite: most peers stop the whole batch when one is not."""
+    cell = CELLS["rnn"](dtype)
+    x = injected(cell)[:4]
+    options = {"dialect": rd.dialect(name, method, max_iter=7), "delta": RULES["sent, gt"], "trace": True, "executor": "op"}
+    expected = rd.solve(cell, x, **options)
+    for threads in (1, 2):
+        got = rd.solve(cell, x, **options, backend="numba", threads=threads)
+        assert_same(got, expected, assert_same_bits)
+        assert_same_values(vars(got.dialect), vars(expected.dialect), assert_same_bits)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
