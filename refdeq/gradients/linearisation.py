@@ -105,7 +105,8 @@ class CellPoint:
 
     def transpose(self, v: Mapping[str, np.ndarray]) -> Arrays:
         """Return ``J^T v`` by one reverse walk."""
-        return self._of(self.cell.graph.states, vjp(self.cell, self.values, v, self.frozen))
+        back = vjp(self.cell, self.values, v, self.frozen, states_only=True)
+        return self._of(self.cell.graph.states, back)
 
     def pull(self, v: Mapping[str, np.ndarray]) -> Pulled:
         """Return the VJP through f; what has no influence gets zeros."""

@@ -19,6 +19,8 @@ def vjp(
     values: Mapping[str, np.ndarray],
     cotangents: Mapping[str, np.ndarray],
     frozen: Mapping[str, np.ndarray],
+    *,
+    states_only: bool = False,
 ) -> Arrays:
     """Cotangents of every value, given those of the outputs of f: one reverse walk over the nodes.
 
@@ -31,6 +33,8 @@ def vjp(
         Of ``f``'s outputs.
     frozen : dict of linear node name to (B, ...) bool
         Frozen masks: what a gate did not send its node does not depend on (G-1, ``frozen-mask``); empty for the dense cell.
+    states_only : bool
+        Walk over the nodes that depend on a state alone: the states' cotangents are complete, those of other values are not.
 
     Returns
     -------
@@ -39,7 +43,7 @@ def vjp(
     found: Arrays = {}
     for state, value in cell.graph.outputs.items():
         _add(found, value, cotangents[state])
-    for node in reversed(cell.graph.nodes):
+    for node in reversed(cell.graph.loop_nodes if states_only else cell.graph.nodes):
         if node.name not in found:
             continue
         op = OPS[node.op]
