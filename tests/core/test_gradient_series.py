@@ -102,13 +102,17 @@ def test_methods_at_the_fixed_point(method, tanh_cell, rng, same_bits):
 
 
 def test_callables_have_series_too(rng, same_bits):
-    """z <- z/4 + x, so J^T v = v/4: all sums are exact."""
+    """z <- z/4 + x, so J^T v = v/4: all sums are exact. Every product counts but the VJP that ends the method."""
     x, g = np.ones((2, 3)), rng.integers(-8, 8, (2, 3)).astype(float)
-    sol = rd.solve(lambda z, x: z / 4 + x, x, z0=np.zeros((2, 3)))
-    grad = rd.gradient(lambda z, x: z / 4 + x, sol, g, method=rd.Neumann(3), vjp=lambda z, x, v: v / 4)
-    same_bits(grad.adjoint["z"], g * (1 + 1 / 4 + 1 / 16))
-    assert grad.parameters == {}
-    assert grad.injections == {}
+    f = lambda z, x: z / 4 + x  # noqa: E731
+    sol = rd.solve(f, x, z0=np.zeros((2, 3)))
+    for method, total in ((rd.Neumann(3), 1 + 1 / 4 + 1 / 16), (rd.Neumann(1, 0.5), 0.5), (rd.Jfb(), 1.0)):
+        calls = []
+        grad = rd.gradient(f, sol, g, method=method, vjp=lambda z, x, v, calls=calls: calls.append(z) or v / 4)
+        same_bits(grad.adjoint["z"], g * total)
+        assert len(calls) == grad.n_eval[0] + 1 == grad.n_eval[1] + 1
+        assert grad.parameters == {}
+        assert grad.injections == {}
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.0, True, "3", None])
