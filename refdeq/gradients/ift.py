@@ -21,7 +21,7 @@ from refdeq.gradients.splitting_adjoint import splitting_adjoint
 from refdeq.loop import iterate
 from refdeq.reference import ReferenceKernels
 from refdeq.registry import Backend
-from refdeq.solvers import ForwardBackward, PeacemanRachford, Picard, Solver
+from refdeq.solvers import ForwardBackward, PeacemanRachford, Picard, Solver, SplittingSolver
 from refdeq.types import DeltaRule, StopRule
 
 __all__ = ["Ift"]
@@ -79,6 +79,8 @@ class Ift:
         is_solver = hasattr(self.solver, "init") and hasattr(self.solver, "step") and not isinstance(self.solver, type)
         if not is_solver and self.solver != "gmres":
             raise ArgumentError("solver", expected="a solver such as Picard(), or 'gmres'", got=repr(self.solver))
+        if isinstance(self.solver, SplittingSolver) and not isinstance(self.solver, ForwardBackward | PeacemanRachford):
+            raise ArgumentError("solver", expected="ForwardBackward or PeacemanRachford as a splitting", got=self.solver.name)
         if not isinstance(self.stop, StopRule):
             raise ArgumentError("stop", expected="a StopRule", got=repr(self.stop))
         check_choice("start", self.start, ("cotangent", "zero"))

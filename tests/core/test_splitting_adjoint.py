@@ -149,6 +149,20 @@ def test_other_cells_are_refused(tanh_cell):
         rd.gradient(cell, solution, np.ones((1, 6)), method=rd.Ift(solver=PR()))
 
 
+def test_splittings_that_it_does_not_know_are_refused():
+    class Other(PR):
+        def split(self, cell):
+            return super().split(cell)
+
+    class Foreign:
+        name = "foreign"
+        split = init = step = staticmethod(lambda *args: None)
+
+    assert rd.Ift(solver=Other()).solver.name == "pr(auto)"
+    with pytest.raises(ArgumentError, match="foreign"):
+        rd.Ift(solver=Foreign())
+
+
 def test_frozen_masks_are_refused():
     cell = fc_cell()
     solution = rd.solve(cell, injection(cell), delta=rd.DeltaRule(threshold=0.1), stop=rd.StopRule(max_eval=3))

@@ -54,3 +54,25 @@ def test_a_tampered_transform_is_found(node, order):
     at = (2, 1, 0, 1, 0)
     values[at] = np.nextafter(values[at], np.inf) if order == "strict" else values[at] + 1e-9
     assert any(node in failure.tensor for failure in replay(tampered).failures)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("inverse", ["fft", "dense"])
+def test_a_rewritten_cell_is_judged_like_any_other(inverse, dtype, backend):
+    """Peaceman-Rachford is Picard's iteration of the cell it makes (S-6b): that run is replayed, transforms and all."""
+    rng = np.random.default_rng(3)
+    cell = rd.models.monotone_conv(*rd.models.random_monotone_conv(2, 1, rng, dtype=dtype), (2, 3))
+    x = rng.standard_normal((3, 1, 2, 3)).astype(dtype)
+    solver = rd.PeacemanRachford(alpha=0.5, inverse=inverse)
+    rewritten, stop = solver.split(cell).cell, rd.StopRule(max_eval=6)
+    rule = rd.DeltaRule(threshold=0.01) if inverse == "dense" else None
+    z0 = {"z": np.zeros((3, *rewritten.graph.states["z"]), dtype)}
+    orders = ["strict"] if backend == "reference" else ["strict", "fast"]
+    for order in orders:
+        options = {"stop": stop, "delta": rule, "backend": backend, "order": order, "executor": "op"}
+        solution = rd.solve(rewritten, x, z0=z0, trace=True, **options)
+        findings = replay(run_data(rewritten, solution, z0, rule, rd.Picard(), order, None))
+        assert findings.passed, [failure.sentence() for failure in findings.failures]
+        split = rd.solve(cell, x, solver=solver, **options)
+        np.testing.assert_array_equal(split.iterate["z"], solution.trace.z["z"][-1])
