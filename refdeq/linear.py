@@ -47,8 +47,9 @@ def solve_gram(gram: np.ndarray, rhs: np.ndarray) -> np.ndarray:
 
     The matrix is scaled to a unit diagonal and eliminated in the order of its columns, which the caller chooses: earlier
     columns are preferred. A column of which no more than ``k eps`` remains after the earlier ones are taken out (or that is
-    zero, or not finite) gets the weight 0. So there is an answer for every matrix, with fewer columns the more singular it is,
-    and no sample can spoil another. Elementary operations in one fixed order: no library, and no batch, decides about a bit.
+    zero, or not finite) gets the weight 0; k is the number of columns of the sample that are finite and not zero. So there is
+    an answer for every matrix, with fewer columns the more singular it is, and no sample can spoil another. Elementary
+    operations in one fixed order: no library, no batch, and no column of zeros decides about a bit.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def solve_gram(gram: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     a *= scale[:, None]
     a *= scale
     b = np.where(usable, rhs[:, :n].T, 0.0) * scale
-    cutoff, products, kept = k * np.finfo(np.float64).eps, np.empty_like(a), np.zeros(b.shape, dtype=bool)
+    cutoff, products, kept = usable.sum(axis=0) * np.finfo(np.float64).eps, np.empty_like(a), np.zeros(b.shape, dtype=bool)
     for j in range(n):
         here = kept[j] = a[j, j] > cutoff  # False for NaN
         if not here.all():

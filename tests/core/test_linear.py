@@ -41,6 +41,18 @@ def test_a_dependent_column_is_left_out_and_the_first_is_kept():
     np.testing.assert_allclose(x[[0, 2]], few, rtol=16 * U, atol=0.0)
 
 
+def test_columns_that_do_not_exist_decide_about_no_bit(same_bits):
+    """3 eps of column 1 remains, more than 2 eps: it is kept, also beside four empty columns that another sample has."""
+    c = np.sqrt(1.0 - 3.0 * 2 * U)
+    gram, rhs = np.array([[[1.0, c], [c, 1.0]]]), np.array([[1.0, 2.0]])
+    x = solve_gram(gram, rhs)
+    assert x[0, 1] != 0.0
+    wide = np.zeros((1, 6, 6))
+    wide[:, :2, :2] = gram
+    same_bits(solve_gram(wide, np.pad(rhs, ((0, 0), (0, 4))))[:, :2], x)
+    same_bits(normalised_weights(wide)[:, :2], normalised_weights(gram))
+
+
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf, -1.0])
 def test_columns_that_are_no_columns_get_no_weight(bad):
     gram = np.array([[[4.0, 0.0], [0.0, bad]], [[bad, 0.0], [0.0, 4.0]]])
