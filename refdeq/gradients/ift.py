@@ -79,8 +79,9 @@ class Ift:
         is_solver = hasattr(self.solver, "init") and hasattr(self.solver, "step") and not isinstance(self.solver, type)
         if not is_solver and self.solver != "gmres":
             raise ArgumentError("solver", expected="a solver such as Picard(), or 'gmres'", got=repr(self.solver))
-        if isinstance(self.solver, SplittingSolver) and not isinstance(self.solver, ForwardBackward | PeacemanRachford):
-            raise ArgumentError("solver", expected="ForwardBackward or PeacemanRachford as a splitting", got=self.solver.name)
+        known = isinstance(self.solver, ForwardBackward | PeacemanRachford)
+        if is_solver and isinstance(self.solver, SplittingSolver) and not known:
+            raise ArgumentError("solver", expected="ForwardBackward or PeacemanRachford as a splitting", got=self.solver)
         if not isinstance(self.stop, StopRule):
             raise ArgumentError("stop", expected="a StopRule", got=repr(self.stop))
         check_choice("start", self.start, ("cotangent", "zero"))

@@ -64,7 +64,7 @@ def monotone_kernel(a0: Array, b0: Array, g: float = 1.0, h: float = 1.0, m: flo
     check_number("h", h, "a finite number", low=-1e300, high=1e300)
     a, _ = _normalised(a0, "a0")
     b, _ = _normalised(b0, "b0")
-    kernel = -g * compose(transpose_kernel(a), a)
+    kernel = 0.0 - g * compose(transpose_kernel(a), a)  # subtracted, so that no tap is -0
     kernel[:, :, 1:4, 1:4] += h * (b - transpose_kernel(b))
     kernel[:, :, 2, 2] += (1.0 - m) * np.eye(len(a0))
     return kernel.astype(a0.dtype)

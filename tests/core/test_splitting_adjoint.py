@@ -159,7 +159,7 @@ def test_splittings_that_it_does_not_know_are_refused():
         split = init = step = staticmethod(lambda *args: None)
 
     assert rd.Ift(solver=Other()).solver.name == "pr(auto)"
-    with pytest.raises(ArgumentError, match="foreign"):
+    with pytest.raises(ArgumentError, match="Foreign"):
         rd.Ift(solver=Foreign())
 
 
