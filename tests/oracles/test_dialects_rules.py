@@ -145,6 +145,17 @@ def test_stagnation_of_v1_and_v2(size):
             assert (solution.status[0], solution.n_eval[0]) == (Status.MAX_EVAL, 41)
 
 
+def test_stagnation_looks_at_thirty_iterates():
+    """Five residuals of 2.5e-3, then 1.5e-3: the last of the five leaves the window when iterate 34 comes in."""
+
+    def f(z):
+        return z + np.where(z < 12.4e-3, 2.5e-3, 1.5e-3)
+
+    options = {"f": f, "z0": np.zeros((1, 1)), "solver": rd.Picard(), "max_iter": 60, "tol": 1e-3}
+    assert solve("locuslab-v1", **options).n_eval[0] == 35
+    assert solve("locuslab-v2", "broyden", mode="abs", **options).n_eval[0] == 35
+
+
 def falling(ratio, sizes):
     """Residuals that shrink by `ratio` at every step, in every sample."""
     return {

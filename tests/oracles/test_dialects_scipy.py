@@ -117,6 +117,12 @@ def test_terminations(problem, options, search):
     assert assert_same(problem, "broyden1", alpha=1.0, line_search=search, **options).success
 
 
+@pytest.mark.parametrize("x_tol", np.geomspace(0.03, 3.0, 12))
+def test_the_step_that_is_tested_is_the_one_before_the_line_search(x_tol):
+    """SciPy compares the direction with ``x_tol``, not the step that the search made of it."""
+    assert_same("steep", "broyden1", alpha=0.7, tol=np.inf, x_tol=x_tol, max_iter=9)
+
+
 @pytest.mark.parametrize("method", ["broyden1", "broyden2"])
 @pytest.mark.parametrize("problem", ["stored", "rotation", "coupled"])
 @pytest.mark.parametrize("reduction", ["restart", "simple"])
