@@ -81,6 +81,9 @@ def test_a_ring_and_chosen_samples(tanh_cell, rng, same_bits):
     some = rd.gradient(cell, sol, g, method=method, where=np.array([True, False, True]))
     assert whole.converged
     assert list(some.n_eval) == [whole.n_eval[0], 0, whole.n_eval[2]]
+    first = rd.Ift(reuse="forward", stop=rd.StopRule(max_eval=1))
+    begun = [rd.gradient(cell, sol, g, method=first, where=w).adjoint["z"] for w in (None, np.array([True, False, True]))]
+    same_bits(begun[0][[0, 2]], begun[1][[0, 2]])
     for i in (0, 2):
         apart = (some.residual[i] + whole.residual[i] + 1e3 * UNIT * np.linalg.norm(g[i])) / (1 - NORM)
         assert np.linalg.norm(some.adjoint["z"][i] - whole.adjoint["z"][i]) <= apart
