@@ -68,7 +68,8 @@ class Anderson:
     restart : int, optional
         Empty a sample's window after this many steps.
     safeguard : float, optional
-        Empty a sample's window when its residual exceeds this multiple, >= 1, of its lowest since the window was last empty.
+        Empty a sample's full window when the residual exceeds this multiple, >= 1, of the lowest since the window was last
+        empty. A window that still fills is left alone: on an expansive map residuals grow first, and full memory solves it.
     warmup : int
         Columns are collected but not used in the first `warmup` steps.
     coupled : bool
@@ -97,7 +98,7 @@ class Anderson:
     ridge_scale: Literal["trace", "diagonal", "absolute"] = "trace"
     form: Literal["differences", "weights"] = "differences"
     restart: int | None = None
-    safeguard: float | None = None
+    safeguard: float | None = 2.0
     warmup: int = 0
     coupled: bool = False
 
@@ -167,7 +168,7 @@ class Anderson:
         if self.restart is not None:
             due |= active & (state.steps >= self.restart)
         if self.safeguard is not None:
-            due |= active & (squared > self.safeguard**2 * state.best)
+            due |= active & (squared > self.safeguard**2 * state.best) & (state.count >= self.window)
         state.count[due], state.steps[due], state.best[due] = 0, 0, np.inf
         state.best[active] = np.minimum(state.best, squared)[active]
 
