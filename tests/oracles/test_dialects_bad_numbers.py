@@ -132,6 +132,7 @@ def test_broyden_breaks_down_at_a_zero_denominator():
     assert solution.status[1] == Status.BREAKDOWN
     assert solution.n_eval[1] == 2
     assert solution.n_eval[0] == 10
+    assert np.isnan(solution.dialect.abs_trace[1, 2:]).all(), "as in the peer, whose iterates are not finite from there on"
     alone = rd.solve(lambda z, x: good(z), z0=START, dialect=dialect("torchdeq", "broyden"))
     np.testing.assert_array_equal(solution.z[[0, 2]], alone.z[[0, 2]])
     for name, method in (("jaxopt", "broyden"), ("locuslab-v1", "broyden")):

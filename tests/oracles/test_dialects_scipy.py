@@ -148,6 +148,15 @@ def test_the_last_iterate_is_not_tested():
     assert_same("rotation", "broyden1", tol=1e-6, max_iter=steps + 1)
 
 
+def test_the_budget_that_scipy_has_when_none_is_given():
+    """100 steps per unknown and 100 more; the callback sees every step."""
+    found, norms = in_scipy("shift", "broyden1", alpha=0.5, line_search=None)
+    solution = in_refdeq("shift", "broyden1", alpha=0.5, line_search=None)
+    assert len(norms) == len(solution.dialect.abs_trace) == 300
+    assert solution.n_eval.max() == found.nfev
+    assert set(solution.status) == {rd.Status.MAX_EVAL}
+
+
 def test_a_start_at_the_solution():
     z0 = PROBLEMS["rotation"][1]
     solution = rd.solve(lambda z, x: z, z0=z0, dialect=rd.dialect("scipy", iter=5))
