@@ -169,4 +169,5 @@ def _spread(estimate: Gradient, solution: Solution, rows: np.ndarray) -> Gradien
         status=placed(estimate.status, Status.CANCELLED),
         n_eval=placed(estimate.n_eval),
         residual=placed(estimate.residual, np.nan),
+        residual_dense=None if estimate.residual_dense is None else placed(estimate.residual_dense, np.nan),
     )

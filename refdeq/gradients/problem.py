@@ -97,15 +97,12 @@ def pull_at_fixed_point(
     Parameters
     ----------
     solved : (status, residual), optional
-        Of the adjoint solve. Without it the method took a fixed number of steps; the residual is then that of `v`, which the
-        VJP gives for nothing.
+        Of the adjoint solve. Without it the method took a fixed number of steps; the residual is then that which the VJP
+        gives for nothing.
     """
     pulled = point.pull(v)
-    if solved is None:
-        residual = norms({s: pulled.states[s] + g[s] - v[s] for s in v})
-        status = truncated(v, {"residual": residual[:, None]})
-    else:
-        status, residual = solved
+    dense = norms({s: pulled.states[s] + g[s] - v[s] for s in v})
+    status, residual = (truncated(v, {"residual": dense[:, None]}), dense) if solved is None else solved
     return Gradient(
         parameters=pulled.parameters,
         injections=pulled.injections,
@@ -118,4 +115,5 @@ def pull_at_fixed_point(
         method=method.name,
         jacobian=problem.jacobian,
         cost=cost,
+        residual_dense=dense,
     )

@@ -38,8 +38,10 @@ class Gradient:
     n_eval : (B,) int64
         Products ``J^T v``, beside the one VJP through f that ends every method at the fixed point.
     residual : (B,) float64
-        ``||J^T v + g - v||``. For unrolled methods the norm of what is left of the cotangent at their first state, which is
-        the same number when that state is the fixed point.
+        ``||J^T v + g - v||``, of the delta-evaluated map under a rule (S-2b). For unrolled methods the norm of what is left
+        of the cotangent at their first state, which is the same number when that state is the fixed point.
+    residual_dense : (B,) float64 or None
+        The same in the l2 norm without a rule, from the VJP that ends every method at the fixed point; None for unrolled ones.
     method : str
         Name of the method, with its parameters.
     jacobian : {"dense", "frozen-mask"}
@@ -58,6 +60,7 @@ class Gradient:
     method: str
     jacobian: str = "dense"
     cost: Cost | None = None
+    residual_dense: np.ndarray | None = None
 
     @property
     def z(self) -> Any:

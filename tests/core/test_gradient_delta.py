@@ -45,6 +45,10 @@ def test_the_error_of_a_threshold_is_bounded(tau, tanh_cell, rng):
     grad = rd.gradient(cell, sol, g, method=rd.Ift(stop=stop, delta=rd.DeltaRule(threshold=tau)))
     assert grad.converged
     assert grad.cost.macs < grad.cost.macs_dense
+    # what the rule leaves out shows in the dense residual, and in no other
+    left_out = tau * 4 * NORM + 1e3 * UNIT * np.linalg.norm(g)
+    assert np.all(np.abs(grad.residual_dense - grad.residual) <= left_out)
+    assert grad.residual_dense.max() > 10 * grad.residual.max()
     errors = []
     for i, jacobian in enumerate(rnn_jacobians(cell, sol.z, x)):
         exact, radius = certified_solve(np.eye(16) - jacobian.T, g[i], 1 - NORM)
