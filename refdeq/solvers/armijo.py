@@ -56,6 +56,7 @@ class ArmijoLineSearch:
 
     def shorten(self, phi: np.ndarray, before: np.ndarray, length: np.ndarray) -> np.ndarray:
         """Length of the next trial; arrays are (B,) float64, with ``phi`` not accepted."""
-        fitted = length * (length * before / (phi - before + 2.0 * length * before))
+        with np.errstate(all="ignore"):  # whole batches come here, samples without a trial among them
+            fitted = length * (length * before / (phi - before + 2.0 * length * before))
         clipped: np.ndarray = np.clip(fitted, self.shortest * length, self.longest * length)
         return clipped

@@ -187,8 +187,9 @@ class Broyden:
             kernels.combine([dz, *state.v], np.concatenate([-np.ones((len(active), 1)), transposed], axis=1), active, v)
         else:
             kernels.copy_active(dg, active, v)
-        reciprocal = 1.0 / inner(kernels, [v], dg, active, self.coupled)
-        weights = np.concatenate([reciprocal, reciprocal, -reciprocal * image], axis=1)
+        with np.errstate(all="ignore"):
+            reciprocal = 1.0 / inner(kernels, [v], dg, active, self.coupled)
+            weights = np.concatenate([reciprocal, reciprocal, -reciprocal * image], axis=1)
         broken: np.ndarray = active & ~np.isfinite(weights).all(axis=1)
         going = active & ~broken
         kernels.combine([dz, dg, *state.u], weights, going, u)
