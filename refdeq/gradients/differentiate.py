@@ -131,15 +131,18 @@ def _problem(
 ) -> Problem:
     shapes = {s: array.shape[1:] for s, array in states.items()}
     dtype, batch = next(iter(states.values())).dtype, len(solution.status)
+    # everything below is in the order of the solution's states, which is that of the rows of solvers with a memory
     taken = _taken(states, rows)
     if not callable(cotangent):
-        g = _taken(check_values("cotangent", cotangent, shapes, dtype, batch), rows)
+        checked = check_values("cotangent", cotangent, shapes, dtype, batch)
+        g = _taken({s: checked[s] for s in states}, rows)
         return Problem(made_by, solution, taken, lambda z: g, jacobian, rows)
 
     def at(z: Arrays) -> Arrays:
         point = {s: array.copy() for s, array in z.items()}
         given = cotangent(next(iter(point.values())) if len(point) == 1 else point)
-        return check_values("cotangent(z)", given, shapes, dtype, len(rows))
+        checked = check_values("cotangent(z)", given, shapes, dtype, len(rows))
+        return {s: checked[s] for s in states}
 
     return Problem(made_by, solution, taken, at, jacobian, rows)
 

@@ -101,7 +101,7 @@ class Unrolled:
             first = next(iter(start.values()))
             shapes = {s: array.shape[1:] for s, array in start.items()}
             given = check_values("z0", self.z0, shapes, first.dtype, len(problem.solution.status))
-            start = {s: array[problem.rows] for s, array in given.items()}
+            start = {s: given[s][problem.rows] for s in start}
         return _through_steps(problem, self, self.k, self.damping, start)
 
 

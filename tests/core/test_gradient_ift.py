@@ -138,6 +138,29 @@ def test_empty_batch(tanh_cell):
     assert grad.injections["x"].shape == (0, 2)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        rd.Ift(solver="gmres"),
+        rd.Ift(delta=rd.DeltaRule(threshold=0.1)),
+        rd.Ift(reuse="forward", solver=rd.Broyden()),
+        rd.Neumann(2),
+        rd.Jfb(),
+        rd.Phantom(2),
+        rd.Unrolled(2),
+    ],
+    ids=lambda method: method.name,
+)
+def test_empty_batch_of_every_method(method, tanh_cell):
+    cell = tanh_cell()
+    sol = rd.solve(cell, np.zeros((0, 2)), solver=rd.Broyden())
+    grad = rd.gradient(cell, sol, np.zeros((0, 6)), method=method)
+    for name, array in cell.parameters.items():
+        np.testing.assert_array_equal(grad.parameters[name], np.zeros_like(array))
+    assert grad.initial["z"].shape == grad.adjoint["z"].shape == grad.z.shape == (0, 6)
+    assert len(grad.status) == len(grad.n_eval) == len(grad.residual) == 0
+
+
 def test_float32_gradients_stay_float32(tanh_cell, rng):
     cell, x = tanh_cell(dtype="float32"), rng.standard_normal((3, 2)).astype(np.float32)
     grad = rd.gradient(cell, rd.solve(cell, x, stop=rd.StopRule(rtol=1e-5)), np.ones((3, 6), np.float32))
