@@ -49,9 +49,10 @@ class PeerBroyden(PeerRoot):
             kernels.copy_active(changed, active, v)
         self._multiply(kernels, vs, us, changed, state, active, u)
         mix(kernels, [moved, u], [1.0, -1.0], active, u)
-        below = inner(kernels, [v], changed, active, self.coupled)[:, 0]
-        usable = active & (below != 0.0) & np.isfinite(below)
-        mix(kernels, [u], [1.0 / np.where(usable, below, 1.0)], usable, u)
+        with np.errstate(divide="ignore"):
+            factor = 1.0 / inner(kernels, [v], changed, active, self.coupled)[:, 0]
+        usable = active & np.isfinite(factor)
+        mix(kernels, [u], [factor], usable, u)
         broken: np.ndarray = active & ~usable
         if self.zero == "reset" and broken.any():
             us.clear()
@@ -71,13 +72,7 @@ class PeerBroyden(PeerRoot):
         mix(kernels, [state.direction], [-1.0], active, state.direction)
         if self.zero != "reset":
             return np.zeros_like(active)
-        largest = _largest(kernels, state.direction, active)
-        if not np.isfinite(largest[active]).all():
-            us.clear()
-            vs.clear()
-            mix(kernels, [state.residual], [state.alpha], active, state.direction)
-            largest = _largest(kernels, state.direction, active)
-        is_zero = bool(active.any()) and not largest[active].any()
+        is_zero = bool(active.any()) and not _largest(kernels, state.direction, active)[active].any()
         return active if is_zero else np.zeros_like(active)
 
     def _multiply(

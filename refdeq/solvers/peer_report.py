@@ -150,9 +150,7 @@ class PeerRecord:
         if rules.head is not None:
             rows.insert(0, np.full_like(self._lowest[mode], rules.head))
         if rules.length is not None:
-            if (
-                not self.ended
-            ):  # a residual that is not finite ended it: the peer goes on recording NaN to the end of its budget
+            if not self.ended:  # but a residual that is not finite: the peer records NaN to the end of its budget
                 rows += [np.full_like(self._lowest[mode], np.nan)] * (self._last - max(self.iterate, rules.first_recorded - 1))
             rows += [self._lowest[mode]] * (rules.length - len(rows))
         table = np.array(rows).reshape(len(rows), len(self._lowest[mode]))

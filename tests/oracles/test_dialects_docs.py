@@ -82,9 +82,10 @@ def steps(solver):
         late = "" if solver.first_mix == 2 else f", from evaluation {solver.first_mix} on"
         return f"Anderson, weights, window {solver.window}, ridge {power(solver.ridge)} absolute{late}{extras}{whole}"
     search = ", Armijo" if solver.search else ""
-    alpha = "α by formula" if solver.alpha is None else f"α = {solver.alpha:g}"
+    alpha = "alpha by formula" if solver.alpha is None else f"alpha = {solver.alpha:g}"
     if isinstance(solver, PeerDifferences):
-        return f"Anderson, differences, window {solver.window}, ridge {power(solver.w0**2)} of the diagonal, {alpha}{search}{whole}"
+        ridge = f"ridge {power(solver.w0**2)} of the diagonal"
+        return f"Anderson, differences, window {solver.window}, {ridge}, {alpha}{search}{whole}"
     assert isinstance(solver, PeerBroyden)
     zero = {"null": "0/0 → 0", "break": "x/0 ends", "reset": "x/0 restarts"}[solver.zero]
     return f"Broyden, {solver.method}, {alpha}, {zero}{search}{whole}"

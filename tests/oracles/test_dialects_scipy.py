@@ -28,14 +28,20 @@ def steep(z):
     return z - (z + 2.0 * np.tanh(3.0 * z) - np.array([[0.3, -1.2, 0.7]]))
 
 
+def winding(z):
+    """Two unknowns, and a long way: the rank passes the dimension well before the end."""
+    return z - np.stack([np.exp(z[:, 0]) + z[:, 1] - 2.0, z[:, 0] ** 3 - np.cos(3 * z[:, 1]) + 0.5], axis=1)
+
+
 PROBLEMS = {
     "stored": (lambda z: np.tanh(z @ W.T + X @ U.T + B), np.zeros((3, 12))),
     "rotation": (rotation, np.array([[0.1, 0.2, 0.3], [1.0, -1.0, 0.0]])),
     "coupled": (coupled, np.zeros((1, 2))),
+    "winding": (winding, np.array([[0.9, -0.4]])),
     "shift": (lambda z: z + 1.0, np.array([[0.25, -1.5]])),
     "steep": (steep, np.array([[0.5, 0.5, 0.5], [-1.0, 0.0, 2.0]])),
 }
-SOLVABLE = tuple(problem for problem in PROBLEMS if problem != "shift")
+SOLVABLE = ("stored", "rotation", "coupled", "steep")
 METHODS = ("broyden1", "broyden2", "anderson")
 
 
@@ -124,11 +130,11 @@ def test_the_step_that_is_tested_is_the_one_before_the_line_search(x_tol):
 
 
 @pytest.mark.parametrize("method", ["broyden1", "broyden2"])
-@pytest.mark.parametrize("problem", ["stored", "rotation", "coupled"])
+@pytest.mark.parametrize("problem", ["stored", "rotation", "winding"])
 @pytest.mark.parametrize("reduction", ["restart", "simple"])
 def test_limited_rank(method, problem, reduction):
     """With two unknowns the rank passes the dimension, where SciPy keeps a dense matrix and no longer reduces."""
-    options = {"max_rank": 4, "reduction_method": reduction, "alpha": 1.0, "line_search": None}
+    options = {"max_rank": 3, "reduction_method": reduction, "alpha": 1.0, "line_search": None}
     assert_same(problem, method, iter=7, **options)
 
 
