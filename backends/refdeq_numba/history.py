@@ -20,7 +20,7 @@ from refdeq_numba.machine import intrinsic
 from refdeq_numba.residual import LANES
 from refdeq_numba.simd import Emitter, pointer
 
-__all__ = ["combine", "flatten", "inner", "unflatten"]
+__all__ = ["address_of", "combine", "flatten", "inner", "unflatten"]
 
 _BLOCK = 512
 """Elements of a row combined at a time: 4 KiB of float64, beside as many of each column."""
@@ -45,6 +45,12 @@ def unflatten(rows, first, last, whole, at, part):
         source, target = whole[rows[r], at:], part[rows[r]]
         for k in range(len(target)):
             target[k] = source[k]
+
+
+@compiled
+def address_of(array):
+    """Address of the first element; several times as fast as asking NumPy for it."""
+    return array.ctypes.data
 
 
 @intrinsic

@@ -181,7 +181,7 @@ class NumbaKernels:
 
     def combine(self, columns: Sequence[Array], weights: Array, active: Array, out: Array) -> None:
         """Linear combinations in float64, rounded once (S-7, S-8): the same in both orders."""
-        factors, work = np.array(weights, dtype=np.float64), 2 * len(columns) * sample_size(out)
+        work, factors = 2 * len(columns) * sample_size(out), np.array(weights, dtype=np.float64, order="C")
         self._workers.run(history.combine, active_rows(active), work, _addresses(columns, out), factors, rows_of(out))
 
 
@@ -195,4 +195,4 @@ def _addresses(columns: Sequence[Array], like: Array) -> Array:
     for column in columns:
         layout = column.shape, column.dtype, column.flags.c_contiguous
         assert layout == (like.shape, like.dtype, True), "read by address"
-    return np.array([column.ctypes.data for column in columns], dtype=np.int64)
+    return np.array([history.address_of(column) for column in columns], dtype=np.int64)
