@@ -205,6 +205,10 @@ def _verdict(solution: Solution, residual: np.ndarray, scale: np.ndarray) -> lis
     """Warn where the dense residual misses the tolerance that the delta-evaluated one met (S-2b)."""
     stop = solution.stop
     met = np.zeros(len(residual), dtype=bool)
+    if solution.dialect is not None:
+        size = sum(value.size for value in solution.states.values())
+        met |= solution.dialect.dialect.rules.met(residual, scale, size)
+        stop = replace(stop, rtol=None, atol=None)
     if stop.atol is not None:
         met |= residual <= stop.atol
     if stop.rtol is not None:

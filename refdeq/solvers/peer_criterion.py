@@ -43,7 +43,7 @@ class PeerCriterion:
         shapes = [tuple(value.shape) for value in z.values()]
         self._batch = shapes[0][0]
         size = sum(int(np.prod(shape)) for shape in shapes)
-        self._tol = 1e-6 * float(np.sqrt(size)) if rules.tol is None else rules.tol
+        self._tol = rules.tolerance(size)
         self._last = 100 * (size + 1) if rules.max_steps is None else rules.max_steps
         self._length = shapes[0][2] if len(shapes) == 1 and len(shapes[0]) == 3 else 1
         self.record = PeerRecord(rules, self._batch, self._last)

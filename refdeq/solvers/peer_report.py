@@ -90,7 +90,7 @@ class PeerRecord:
     def append(self, absolute: np.ndarray, scale: np.ndarray) -> None:
         """Take in the residuals of the next iterate, one per sample."""
         self.iterate += 1
-        latest = dict(zip(MODES, self._pooled(absolute, scale), strict=True))
+        latest = dict(zip(MODES, self._rules.pooled(absolute, scale), strict=True))
         self.measure = latest[self._rules.mode]
         if self.iterate < self._rules.first_recorded:
             return
@@ -103,16 +103,6 @@ class PeerRecord:
                 self.is_lower = lower
             self._lowest[mode] = np.where(lower, latest[mode], self._lowest[mode])
             self._lowest_iterate[mode] = np.where(lower, self.iterate, self._lowest_iterate[mode])
-
-    def _pooled(self, absolute: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``abs`` and ``rel`` as the peer pools them (S-1, S-2)."""
-        eps, pool = self._rules.eps, self._rules.pool
-        if pool == "norm":
-            absolute, scale = (np.sqrt((part * part).sum(keepdims=True)) for part in (absolute, scale))
-        relative = absolute / (scale + eps)
-        if pool == "mean":
-            absolute, relative = absolute.mean(keepdims=True), relative.mean(keepdims=True)
-        return absolute, relative
 
     def trace(self, mode: str) -> list[np.ndarray]:
         """Recorded residuals so far, without head and padding."""

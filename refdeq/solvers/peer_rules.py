@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from refdeq.solvers.peer_search import PeerSearch
 
 __all__ = ["PeerRules", "SciPyTermination"]
@@ -123,3 +125,30 @@ class PeerRules:
     layout: Literal["samples first", "steps first"] = "samples first"
     counts: Literal["lowest", "made", "tests"] = "lowest"
     offset: int = 0
+
+    def tolerance(self, size: int) -> float:
+        """Tolerance for a batch of so many numbers in all."""
+        return 1e-6 * float(np.sqrt(size)) if self.tol is None else self.tol
+
+    def pooled(self, absolute: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals ``abs`` and ``rel`` as the peer pools those of its samples: one each, or one for the batch (S-1, S-2)."""
+        if self.pool == "norm":
+            absolute, scale = (np.sqrt((part * part).sum(keepdims=True)) for part in (absolute, scale))
+        relative = absolute / (scale + self.eps)
+        if self.pool == "mean":
+            absolute, relative = absolute.mean(keepdims=True), relative.mean(keepdims=True)
+        return absolute, relative
+
+    def met(self, absolute: np.ndarray, scale: np.ndarray, size: int) -> np.ndarray:
+        """Where a residual of S-2, of another evaluation, meets the peer's tolerance (S-2b).
+
+        SciPy's largest magnitude is bounded by the norm over the square root of the number of elements: where even that is too
+        large, the tolerance is missed for certain.
+        """
+        absolute = self.damping * absolute
+        if self.termination is not None:
+            absolute = absolute / np.sqrt(size)
+        residual = self.pooled(absolute, scale)[self.mode == "rel"]
+        tolerance = self.tolerance(size)
+        below = residual <= tolerance if self.compare == "<=" else residual < tolerance
+        return np.broadcast_to(below, absolute.shape)

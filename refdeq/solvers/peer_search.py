@@ -15,8 +15,9 @@ class PeerSearch:
     """Armijo backtracking on ``phi(s) = ||g(z + s p)||^2`` with the slope taken to be ``-phi(0)`` (S-9).
 
     Accepted is a step with ``phi(s) <= phi(0) - c1 s phi(0)``. Tried are s = 1, the minimiser of the parabola through what is
-    known, then minimisers of cubics, each cut to half its predecessor when it is too short or too close to it. Below `smallest`
-    the search gives up and takes the full step.
+    known, then minimisers of cubics. After a refused cubic trial, half the step before it is used for the next cubic, with the
+    value of the trial: the originals' two conditions, too short and too close, leave nothing between them. Below `smallest` the
+    search gives up and takes the full step.
 
     Attributes
     ----------

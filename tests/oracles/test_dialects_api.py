@@ -162,6 +162,17 @@ def test_polish_verify_and_warm_starts():
     assert warm.n_eval.max() < first.n_eval.min()
 
 
+@pytest.mark.parametrize(("name", "method"), ALL)
+def test_verification_knows_the_peers_tolerance(name, method):
+    """No warning where the peer has converged by its own rule; one where only a delta rule made it look so (S-2b)."""
+    plain = rd.solve(CELL, X, dialect=rd.dialect(name, method), verify=True)
+    assert plain.warnings == ()
+    blind = rd.solve(CELL, X, dialect=rd.dialect(name, method), delta=rd.DeltaRule(threshold=np.inf), verify=True)
+    expected = (blind.status == Status.CONVERGED).any()
+    assert expected or name == "hopdeq"
+    assert bool([w for w in blind.warnings if "dense" in w]) == expected
+
+
 def test_no_fused_plan_and_no_sample():
     with pytest.raises(UnsupportedError, match="a dialect decides in the loop"):
         rd.solve(CELL, X, dialect="torchdeq", executor="fused", backend="numba")

@@ -9,6 +9,8 @@ import pytest
 from stored_runs import AGREEMENT, BY_KEY, STORED, B, U, W, X
 
 import refdeq as rd
+from refdeq.solvers.dialect_tables import TABLES
+from refdeq.solvers.peer_mixing import bordered_weights
 
 
 def tanh_problem(seed, batch=3, n=6, norm=0.9):
@@ -199,3 +201,35 @@ def test_the_models_agree_with_the_stored_runs(key, model):
             value = value.T
         np.testing.assert_allclose(value, STORED[key][entry], rtol=0.0, atol=AGREEMENT, err_msg=entry)
     assert "result" in entries.values()
+
+
+# ------------------------------------------------------------------------------------------------------------ identities
+
+
+@pytest.mark.parametrize("ridge", [1e-10, 1e-4, 1.0])
+def test_normalised_weights_are_those_of_the_bordered_system(ridge, rng):
+    """hopdeq solves ``(A + ridge I) w = 1`` and divides by the sum; the others solve the bordered system.
+
+    Both errors are at most the condition number times a few rounding errors per element, for the three solves.
+    """
+    gap = rng.standard_normal((5, 4, 9))
+    gram = gap @ gap.transpose(0, 2, 1)
+    plain = np.linalg.inv(gram + ridge * np.eye(4)).sum(axis=2)
+    bound = np.linalg.cond(gram + ridge * np.eye(4)).max() * 3 * 4**2 * np.finfo(float).eps
+    np.testing.assert_allclose(bordered_weights(gram, ridge), plain / plain.sum(axis=1, keepdims=True), rtol=0.0, atol=bound)
+
+
+@pytest.mark.parametrize(("name", "method"), [(n, m) for n, methods in TABLES.items() for m in methods])
+def test_affine_maps_are_solved(name, method, rng):
+    """``‖z - z*‖ <= ‖(I - A)^-1‖ ‖f(z) - z‖``, with f(z) one more factor of ‖A‖; rounding of f is added to the residual."""
+    a = rng.standard_normal((5, 5))
+    a *= 0.8 / np.linalg.norm(a, 2)
+    c = rng.standard_normal((3, 5))
+    steps = {"iter": 40} if name == "scipy" else {"max_iter": 40}
+    solution = rd.solve(lambda z, x: z @ a.T + c, z0=np.zeros((3, 5)), dialect=rd.dialect(name, method, **steps))
+    exact = np.linalg.solve(np.eye(5) - a, c.T).T
+    away = np.linalg.norm(solution.z - exact, axis=1)
+    rounding = 8 * np.finfo(float).eps * (np.linalg.norm(a) * np.linalg.norm(exact, axis=1) + np.linalg.norm(c, axis=1))
+    inverse = np.linalg.norm(np.linalg.inv(np.eye(5) - a), 2)
+    assert (away <= inverse * (solution.residual + rounding)).all()
+    assert (solution.residual < np.linalg.norm(c, axis=1)).all(), "the residual at the start is that of c"
