@@ -193,7 +193,7 @@ class Anderson:
         used = self._used(state)
         slots, valid = newest_first(state.count, used)
         valid = valid & active[:, None] & (state.steps > self.warmup)[:, None]
-        gram = np.take_along_axis(np.take_along_axis(state.gram, slots[:, :, None], 1), slots[:, None, :], 2)
+        gram = state.gram[np.arange(len(slots))[:, None, None], slots[:, :, None], slots[:, None, :]]
         gram = regularised(gram, valid, self.ridge, self.ridge_scale)
         mixed = np.zeros((len(active), 1 + used))
         if self.form == "differences":
