@@ -190,7 +190,7 @@ class Broyden:
         with np.errstate(all="ignore"):
             reciprocal = 1.0 / inner(kernels, [v], dg, active, self.coupled)
             weights = np.concatenate([reciprocal, reciprocal, -reciprocal * image], axis=1)
-        broken: np.ndarray = active & ~np.isfinite(weights).all(axis=1)
+        broken: np.ndarray = active & ~np.isfinite(reciprocal[:, 0])
         going = active & ~broken
         kernels.combine([dz, dg, *state.u], weights, going, u)
         for row, ring in ((u, state.u), (v, state.v)):

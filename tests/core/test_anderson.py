@@ -47,6 +47,7 @@ TWO = affine(np.diag([1.0, -1.0]), np.array([2.0, 4.0]))
         ({"ridge": 192.0, "ridge_scale": "absolute"}, (2, 4), (3.75, 0.5)),
         # z1 = (4, 8): f = (6, -4), g = (2, -12); dG = (0, -16), dF = (4, -8), gamma = 3/4: mixed f and g are (3, 2) and (2, 0)
         ({"mixing": 2.0}, (4, 8), (5, 2)),
+        ({"warmup": 1}, (2, 4), (3, 2)),
         ({"warmup": 2}, (2, 4), (4, 0)),
         ({"restart": 1}, (2, 4), (4, 0)),
     ],
@@ -233,7 +234,7 @@ def test_a_restart_begins_anew(form, rng, same_bits):
 
 
 def test_the_safeguard_restarts_a_sample_whose_residual_grows(rng, same_bits):
-    z0, plain = rng.standard_normal((6, 5)), Anderson(window=3, safeguard=None)
+    z0, plain = rng.standard_normal((12, 5)), Anderson(window=3, safeguard=None)
     z = arguments(bumpy, z0, Anderson(window=3, safeguard=1.5), 8)
     residual = np.linalg.norm(bumpy(z, None) - z, axis=2)
     grown = residual > 1.5 * np.minimum.accumulate(residual, axis=0)

@@ -74,20 +74,31 @@ def steep(z, x):
     return z - 6.0 * np.arctan(z)
 
 
-def test_trials_are_evaluations_along_the_step():
-    """From z0 = 2: the full step is too long, the trials come nearer, and one is accepted."""
-    sol = run(steep, np.full((1, 1), 1.0), Broyden(line_search="armijo"), 12)
+@pytest.mark.parametrize("backtracks", [1, 2, 5])
+def test_trials_are_evaluations_along_the_step(backtracks):
+    """Replayed from the residuals: a step that is too long is shortened, a bounded number of times; then a new one begins."""
+    search = ArmijoLineSearch(backtracks=backtracks)
+    sol = run(steep, np.full((1, 1), 1.0), Broyden(line_search=search), 12)
     z, phi = sol.trace.z["z"][:, 0, 0], sol.trace.residual[:, 0] ** 2
-    search, base, length, full = ArmijoLineSearch(), 0, 1.0, z[1] - z[0]
-    refused = 0
+    base, length, full, refused, every = 0, 1.0, z[1] - z[0], 0, []
     for t in range(1, 11):
-        if refused < search.backtracks and phi[t] > (1 - 2 * search.decrease * length) * phi[base]:
+        if refused < backtracks and phi[t] > (1 - 2 * search.decrease * length) * phi[base]:
             fitted = length**2 * phi[base] / (phi[t] - phi[base] + 2 * length * phi[base])
             length, refused = min(max(fitted, 0.1 * length), 0.5 * length), refused + 1
             assert abs(z[t + 1] - (z[base] + length * full)) <= 8 * U * (abs(z[base]) + abs(full))
         else:
+            every.append(refused)
             base, length, full, refused = t, 1.0, z[t + 1] - z[t], 0
-    assert sol.n_eval[0] == 12
+    assert sum(every[:-1]) > 0
+    assert sol.solver_state.count[0] == len(every)
+
+
+def test_every_step_has_its_own_backtracks():
+    """Refusals of an earlier step do not use up those of a later one."""
+    stop, z0 = StopRule(atol=1e-9, max_eval=60), np.array([[1.0], [3.0], [-8.0], [20.0]])
+    search = ArmijoLineSearch(backtracks=1, longest=0.9, shortest=0.9)
+    sol = rd.solve(steep, z0=z0, solver=Broyden(line_search=search), stop=stop, trace=True)
+    assert np.any(sol.n_eval - 2 - sol.solver_state.count >= 2)
 
 
 def test_where_full_steps_diverge_a_line_search_converges():

@@ -53,6 +53,14 @@ def test_columns_that_do_not_exist_decide_about_no_bit(same_bits):
     same_bits(normalised_weights(wide)[:, :2], normalised_weights(gram))
 
 
+def test_one_direction_has_one_weight(rng):
+    """Rounded, the Gram matrix of numbers is not quite singular; what remains of the second column is all rounding."""
+    numbers = rng.standard_normal((500, 3))
+    x = solve_gram(numbers[:, :, None] * numbers[:, None, :], numbers)
+    np.testing.assert_array_equal(x[:, 1:], 0.0)
+    assert np.all(np.abs(x[:, 0] * numbers[:, 0] - 1.0) <= 8 * U)
+
+
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf, -1.0])
 def test_columns_that_are_no_columns_get_no_weight(bad):
     gram = np.array([[[4.0, 0.0], [0.0, bad]], [[bad, 0.0], [0.0, 4.0]]])
