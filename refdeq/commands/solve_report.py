@@ -156,13 +156,17 @@ def carried(values: np.ndarray, active: np.ndarray) -> np.ndarray:
 
 
 def measures(request: Request, history: History) -> list[Measure]:
-    """What the stop rule looks at: the relative residual, the absolute one, or both."""
+    """What the stop rule looks at: the relative residual, the absolute one, or both.
+
+    A dialect that pools the residuals of the batch compares none of a sample with its tolerance.
+    """
     stop, found = request.stop, []
+    pooled = request.dialect is not None and request.dialect.rules.pool != "samples"
     if stop.rtol is not None or stop.atol is None:
         values = relative(history.residual, history.scale, stop.eps)
-        found.append(Measure("relative residual", carried(values, history.active), stop.rtol))
+        found.append(Measure("relative residual", carried(values, history.active), None if pooled else stop.rtol))
     if stop.atol is not None:
-        found.append(Measure("residual", carried(history.residual, history.active), stop.atol))
+        found.append(Measure("residual", carried(history.residual, history.active), None if pooled else stop.atol))
     return found
 
 

@@ -20,13 +20,14 @@ from refdeq.commands.solve_input import Problem
 from refdeq.cost import Cost
 from refdeq.cost_official import OfficialCost
 from refdeq.errors import ArgumentError
+from refdeq.execution import finish
 from refdeq.graph import Cell
 from refdeq.loop import Progress
 from refdeq.ops.base import size
 from refdeq.registry import Backend
 from refdeq.solution import Solution
 from refdeq.solvers import Dialect, Solver, SplittingSolver
-from refdeq.types import DeltaRule, StopRule
+from refdeq.types import DeltaRule, StopRule, Trace
 
 __all__ = ["History", "Outcome", "Request", "iterated_cell", "run"]
 
@@ -34,8 +35,8 @@ CHUNK_BYTES = 96_000_000
 """Size of the traces held at a time."""
 UNTRACED_SAMPLES = 2048
 """Samples per chunk where nothing is traced; small enough for a progress bar."""
-HISTORY_BYTES = 8_000_000_000
-"""Residuals are recorded unasked while all traces together stay below this: writing them costs about a second per gigabyte."""
+HISTORY_BYTES = 16_000_000_000
+"""Residuals are recorded unasked while all traces together stay below this: a gigabyte takes up to half a second."""
 
 
 @dataclass(frozen=True)
@@ -114,20 +115,36 @@ def run(problem: Problem, request: Request, advance: Hook | None = None) -> Outc
     """
     start = time.perf_counter()
     watched = request.trace or _records(problem, request)
-    parts: list[Solution] = []
-    histories: list[History] = []
     spans = _spans(problem, request, watched)
-    for rows in spans:
-        part = _solve(problem, request, rows, watched, advance)
-        if part.trace is not None:
-            histories.append(History(part.trace.active, part.trace.residual, part.trace.scale))
-        parts.append(part if request.trace else replace(part, trace=None))
-        if advance is not None:
-            advance(rows.stop, None)
-    solution = parts[0] if len(parts) == 1 else _joined(parts, spans)
+    if len(spans) == 1:
+        solution = _solve(problem, request, spans[0], watched, advance)
+        history = None if solution.trace is None else _history(solution.trace)
+    else:
+        solution, history = _solve_in_chunks(problem, request, spans, watched, advance)
     if not request.backend.info.fused and request.executor == "auto":
         solution = replace(solution, executor=f"op level (backend {request.backend.info.name} has no fused plans)")
-    return Outcome(solution, _stacked(histories) if histories else None, time.perf_counter() - start)
+    return Outcome(solution, history, time.perf_counter() - start)
+
+
+def _solve_in_chunks(
+    problem: Problem, request: Request, spans: Sequence[slice], watched: bool, advance: Hook | None
+) -> tuple[Solution, History | None]:
+    """Solve chunk by chunk; polish and verification come at the end, because what they say is about the whole batch."""
+    plain, parts, histories = replace(request, polish=False, verify=False), [], []
+    for rows in spans:
+        part = _solve(problem, plain, rows, watched, advance)
+        if part.trace is not None:
+            histories.append(_history(part.trace))
+        parts.append(replace(part, trace=None, memory=None, solver_state=None))
+    joined = replace(_joined(parts), x=problem.x)
+    kernels = request.backend.kernels(order=request.order, threads=request.threads)
+    with np.errstate(all="ignore"):
+        solution = finish(joined, problem.cell, kernels, request.polish, request.verify)
+    return solution, _stacked(histories) if histories else None
+
+
+def _history(trace: Trace) -> History:
+    return History(trace.active, trace.residual, trace.scale)
 
 
 def _solve(problem: Problem, request: Request, rows: slice, watched: bool, advance: Hook | None) -> Solution:
@@ -141,7 +158,7 @@ def _solve(problem: Problem, request: Request, rows: slice, watched: bool, advan
     if request.dialect is None:
         how = {"solver": request.solver, "stop": request.stop, "returned": request.returned}
     try:
-        return solve(
+        solution = solve(
             problem.cell,
             {name: array[rows] for name, array in problem.x.items()},
             z0=None if problem.z0 is None else {name: array[rows] for name, array in problem.z0.items()},
@@ -159,6 +176,9 @@ def _solve(problem: Problem, request: Request, rows: slice, watched: bool, advan
     except MemoryError as error:
         hint = "smaller --max-eval or fewer samples" + (", or no --trace" if request.trace else "")
         raise ArgumentError("INPUT", hint=f"the solve does not fit in memory: {hint}") from error
+    if advance is not None:
+        advance(rows.stop, None)
+    return solution
 
 
 def iterated_cell(problem: Problem, solver: Solver) -> Cell:
@@ -214,7 +234,7 @@ def _stacked(parts: Sequence[History]) -> History:
     )
 
 
-def _joined(parts: Sequence[Solution], spans: Sequence[slice]) -> Solution:
+def _joined(parts: Sequence[Solution]) -> Solution:
     """One solution of the whole batch; what only a chunk knows of (memory, the solver's state) is dropped."""
 
     def along(name: str) -> np.ndarray:
@@ -229,26 +249,9 @@ def _joined(parts: Sequence[Solution], spans: Sequence[slice]) -> Solution:
         n_eval=along("n_eval"),
         residual=along("residual"),
         scale=along("scale"),
-        residual_dense=None if first.residual_dense is None else along("residual_dense"),
         cost=_total_cost(costs) if len(costs) == len(parts) else None,
-        warnings=_said(parts, spans),
-        memory=None,
-        trace=None,
+        warnings=tuple(dict.fromkeys(sentence for part in parts for sentence in part.warnings)),
         iterate={},
-        solver_state=None,
-        x={},
-    )
-
-
-def _said(parts: Sequence[Solution], spans: Sequence[slice]) -> tuple[str, ...]:
-    """Warnings of all chunks: once where all say the same of every sample, else with the samples they are about."""
-    counted = parts[0].residual_dense is not None  # verification counts the samples that its sentence is about
-    if not counted and all(part.warnings == parts[0].warnings for part in parts):
-        return parts[0].warnings
-    return tuple(
-        f"samples {rows.start} to {rows.stop - 1}: {sentence}"
-        for part, rows in zip(parts, spans, strict=True)
-        for sentence in part.warnings
     )
 
 

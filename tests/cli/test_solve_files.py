@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from refdeq import io
 from refdeq.commands import figures, solve_figure, solve_run
 from refdeq.commands.solve_curve import ROWS, curve
 from refdeq.commands.solve_input import load_problem
-from refdeq.commands.solve_report import Measure, carried
+from refdeq.commands.solve_report import Measure, carried, worst_samples
 from refdeq.commands.solve_run import Request
 from refdeq.registry import load_backend
 
@@ -73,6 +74,15 @@ def test_a_finished_sample_keeps_its_last_residual():
     active = np.array([[1, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=bool)
     values = np.where(active, [[3.0, 3.0, 3.0], [2.0, 0.0, np.nan], [0.0, 0.0, 1.0]], -1.0)
     np.testing.assert_array_equal(carried(values, active), [[3.0, 3.0, 3.0], [2.0, 3.0, np.nan], [2.0, 3.0, 1.0]])
+
+
+def test_worst_samples_did_not_converge_or_are_far_away(small):
+    sol = rd.solve(small.cell, small.x)
+    converged, failed = rd.Status.CONVERGED, rd.Status.MAX_EVAL
+    status = np.array([converged, converged, failed, rd.Status.NONFINITE, converged, failed, converged])
+    residual = np.array([5.0, 6.0, 1.0, np.nan, 0.0, 2.0, 3.0])
+    known = dataclasses.replace(sol, status=status, residual=residual, scale=np.ones(7))
+    assert worst_samples(known) == [3, 5, 2, 1, 0]
 
 
 # ------------------------------------------------------------------------------------------------------------------- figures
@@ -230,6 +240,15 @@ def request(backend, executor, stop, **changes):
     fixed = {"solver": rd.Picard(), "delta": None, "order": "strict", "threads": 1, "returned": "last"}
     fixed |= {"polish": False, "verify": False, "history": True, "trace": False}
     return Request(backend=load_backend(backend), executor=executor, stop=stop, **{**fixed, **changes})
+
+
+def test_the_history_of_chunks_is_that_of_the_whole_batch(small, same_bits, monkeypatch):
+    monkeypatch.setattr(solve_run, "CHUNK_BYTES", 1)
+    problem = load_problem(str(small.cell_file), str(small.input_file), None)
+    found = solve_run.run(problem, request("reference", "auto", rd.StopRule(rtol=1e-6))).history
+    trace = rd.solve(small.cell, small.x, trace=True).trace
+    for name in ("active", "residual", "scale"):
+        same_bits(getattr(found, name), getattr(trace, name))
 
 
 @pytest.mark.parametrize(

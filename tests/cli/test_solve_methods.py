@@ -62,6 +62,7 @@ def test_a_dialect_solves_and_reports_as_the_peer(solve_small, small, tmp_path, 
         same_bits(out["z"], direct.z)
     text = solve_small("--dialect", asked).stdout
     assert "dialect torchdeq/anderson: max_iter=12, tol=1e-09, mode=abs, m=6" in text
+    assert "- tolerance 1e-09" in text
     lowest = direct.dialect.abs_lowest
     assert f"torchdeq/anderson reports: lowest abs residual {lowest.min():.3g} to {lowest.max():.3g}, " in text
 
@@ -72,7 +73,9 @@ def test_dialects_that_see_the_batch_as_one_are_never_cut(solve_small, small, mo
     data = json.loads(solve_small("--dialect", name, "--json").stdout)
     direct = rd.solve(small.cell, small.x, dialect=name)
     assert data["samples"]["residual"] == direct.residual.tolist()
-    assert f"{name}/" in solve_small("--dialect", name).stdout
+    text = solve_small("--dialect", name).stdout
+    assert f"{name}/" in text
+    assert "- tolerance" not in text, "no residual of a sample is compared with the peer's tolerance"
 
 
 @pytest.mark.parametrize(
