@@ -146,6 +146,18 @@ def test_initial_weights_are_the_published_defaults():
     assert b.shape == (8,)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 5)])
+def test_the_border_is_held_at_zero(size):
+    """With a bias that makes everything else positive, exactly one pixel around the image is zero."""
+    a0, b0, u, _ = rd.models.random_monotone_conv(2, 1, np.random.default_rng(1))
+    cell = rd.models.monotone_conv(a0, b0, u, np.full(2, 50.0), size, g=0.1, h=0.1)
+    z = rd.solve(cell, np.ones((1, 1, *size)), solver=PR(), stop=TIGHT, polish=True).z
+    inside = np.zeros(z.shape, dtype=bool)
+    inside[:, :, 1 : 1 + size[0], 1 : 1 + size[1]] = True
+    np.testing.assert_array_equal(z > 0, inside)
+    np.testing.assert_array_equal(z[~inside], 0.0)
+
+
 # ------------------------------------------------------------------------------------------------------------ fixed points
 
 

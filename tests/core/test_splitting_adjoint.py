@@ -7,6 +7,7 @@ import pytest
 from monotone_cases import constants, conv_cell, dense_parts, fc_cell, injection
 
 import refdeq as rd
+from refdeq.circular import dense_matrix
 from refdeq.errors import ArgumentError, UnsupportedError
 from refdeq.models import monotone_pullback
 from refdeq.solvers.splitting import resolvent
@@ -52,6 +53,29 @@ def test_against_the_dense_inverse(kind, solver, start):
     residual = np.linalg.norm((v * slope) @ w + g.reshape(exact.shape) - v, axis=1)
     assert np.all(np.abs(gradient.residual - residual) <= lost)
     assert np.all(gradient.residual <= size * 1e-11 + lost)  # J^T v + g - v = W^T (F(u) - u)
+
+
+@pytest.mark.parametrize("solver", [FB(), PR(alpha=0.5)], ids=lambda s: s.name)
+def test_kernels_without_a_centre(solver, rng):
+    """A kernel that reaches two sites one way and one the other, on one axis: its transpose reaches the other way."""
+    shape, kernel = (2, 7), 0.2 * rng.standard_normal((2, 2, 4))
+    builder = rd.GraphBuilder()
+    z, x = builder.state("z", shape), builder.injection("x", shape)
+    end = builder.node("Slice", z, starts=(5,), ends=(7,), axes=(2,))
+    start = builder.node("Slice", z, starts=(0,), ends=(1,), axes=(2,))
+    linear = builder.node("Conv", builder.node("Concat", end, z, start, axis=2), builder.parameter("W", kernel))
+    builder.output(z, builder.node("Relu", builder.node("Add", linear, x)))
+    cell = builder.build()
+    w = dense_matrix(kernel, (7,), (2,))
+    x, g = rng.standard_normal((2, 2, *shape))
+    solution = rd.solve(cell, x, solver=solver, stop=TIGHT)
+    slope = solution.z.reshape(2, -1) @ w.T + x.reshape(2, -1) > 0
+    exact = [np.linalg.solve(np.eye(14) - w.T * d, row) for d, row in zip(slope, g.reshape(2, -1), strict=True)]
+    gradient = rd.gradient(cell, solution, g, method=rd.Ift(solver=solver, stop=TIGHT))
+    m, norm = constants(w)
+    limit = np.linalg.norm(w, 2) * (1 + norm) / m * 1e-11 + 64 * 14 * 2.0**-53 * norm / m * np.linalg.norm(exact)
+    assert np.all(np.linalg.norm(gradient.adjoint["z"].reshape(2, -1) - exact, axis=1) <= limit)
+    assert solution.converged
 
 
 @pytest.mark.parametrize("kind", CELLS)

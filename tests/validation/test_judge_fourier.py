@@ -14,7 +14,7 @@ from refdeq_validation.runner import run_data
 import refdeq as rd
 from refdeq.ops import OPS
 
-LENGTHS = [1, 2, 3, 4, 6, 7, 8, 10, 12, 15, 16, 30]
+LENGTHS = [1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13, 15, 16, 21, 25, 30]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
