@@ -22,6 +22,7 @@ __all__ = [
     "scipy_anderson",
     "scipy_broyden1",
     "scipy_broyden2",
+    "scipy_common",
 ]
 
 LARGEST = float(np.finfo(np.float64).max)
@@ -135,7 +136,7 @@ def _scipy_broyden(method: str, max_rank: int | None, reduction: str, **common: 
     if max_rank is not None:
         check_integer("max_rank", max_rank, low=2)
     check_choice("reduction_method", reduction, ("restart", "simple"))
-    first, rules = _scipy(**common)
+    first, rules = scipy_common(**common)
     solver = PeerBroyden(
         label=f"scipy/{method}",
         method="good" if method == "broyden1" else "bad",
@@ -151,11 +152,11 @@ def scipy_anderson(M: int = 5, w0: float = 0.01, **common: Any) -> tuple[Solver,
     """``scipy.optimize.anderson``."""
     check_integer("M", M, low=0)
     check_number("w0", w0, "a finite number", low=-LARGEST, high=LARGEST)
-    first, rules = _scipy(**common)
+    first, rules = scipy_common(**common)
     return PeerDifferences(label="scipy/anderson", window=M, w0=float(w0), **first), rules
 
 
-def _scipy(
+def scipy_common(
     max_iter: int | None = None,
     tol: float | None = None,
     f_rtol: float | None = None,

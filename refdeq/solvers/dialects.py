@@ -10,7 +10,7 @@ from typing import Any
 from refdeq.errors import ArgumentError
 from refdeq.kernels import Array, Kernels
 from refdeq.solvers.base import Solver
-from refdeq.solvers.dialect_libraries import _scipy
+from refdeq.solvers.dialect_libraries import scipy_common
 from refdeq.solvers.dialect_tables import TABLES, Table
 from refdeq.solvers.peer_criterion import PeerCriterion
 from refdeq.solvers.peer_rules import PeerRules
@@ -21,11 +21,13 @@ __all__ = ["Dialect", "as_dialect", "dialect", "dialect_options"]
 SYNONYMS = {
     "threshold": "max_iter",
     "maxiter": "max_iter",
+    "iter": "max_iter",
     "eps": "tol",
     "f_tol": "tol",
     "stop_mode": "mode",
+    "f_alpha": "alpha",
 }
-"""Names that the peers have for what all dialects share."""
+"""Names that the peers have for what all dialects share, where the tables have no option of that name (SciPy's ``iter``)."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _parameters(table: Table) -> dict[str, inspect.Parameter]:
     """Keyword parameters of a table; SciPy's methods share most of theirs."""
     own = dict(inspect.signature(table).parameters)
     if own.pop("common", None) is not None:
-        own = {**inspect.signature(_scipy).parameters, **own}
+        own = {**inspect.signature(scipy_common).parameters, **own}
     return own
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +57,7 @@ class RootState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeerRoot:
+class PeerRoot(ABC):
     """Quasi-Newton method of a peer; the inverse Jacobian is that of a subclass.
 
     Parameters
@@ -121,13 +122,13 @@ class PeerRoot:
         self._propose(kernels, self.stepsize if self.search is None else 1.0, state, active & ~broken, z)
         return state, broken
 
+    @abstractmethod
     def update(self, kernels: Kernels, moved: Array, changed: Array, state: RootState, active: np.ndarray) -> np.ndarray:
         """Take in the differences of z and g between two accepted points; return the broken samples."""
-        raise NotImplementedError
 
+    @abstractmethod
     def direct(self, kernels: Kernels, state: RootState, active: np.ndarray) -> np.ndarray:
         """Write minus the inverse Jacobian times g to ``state.direction``; return the broken samples."""
-        raise NotImplementedError
 
     def _square(self, kernels: Kernels, f: Mapping[str, Array], z: Mapping[str, Array], active: np.ndarray) -> np.float64:
         if self.search is None:
