@@ -59,7 +59,6 @@ class PeerDifferences(PeerRoot):
             except np.linalg.LinAlgError:
                 dz.clear()
                 dg.clear()
-                state.numbers.clear()
                 weights = weights[:, :0]
         factors = [state.alpha, *weights.T, *(state.alpha[:, None] * weights).T]
         mix(kernels, [state.residual, *dz, *dg], factors, active, state.direction)
