@@ -247,6 +247,24 @@ def test_the_safeguard_restarts_a_sample_whose_residual_grows(rng, same_bits):
             same_bits(z[t : t + 2, b : b + 1], arguments(bumpy, z[t, b : b + 1], plain, 2))
 
 
+def test_the_safeguard_compares_with_the_present_window(rng):
+    """Replayed: a restart is a Picard step, forgets the lowest residual, and waits for a full window."""
+    z = arguments(bumpy, rng.standard_normal((40, 5)), Anderson(window=2, safeguard=1.5), 30)
+    value = bumpy(z, None)
+    residual = np.linalg.norm(value - z, axis=2)
+    restarts = np.zeros(40, dtype=int)
+    for b in range(40):
+        steps, best = 0, np.inf
+        for t in range(29):
+            if residual[t, b] < 1e-9:
+                break  # solved: f and z are one
+            if steps >= 3 and residual[t, b] > 1.5 * best:
+                steps, best, restarts[b] = 0, np.inf, restarts[b] + 1
+            assert np.array_equal(z[t + 1, b], value[t, b]) == (steps == 0)
+            steps, best = steps + 1, min(best, residual[t, b])
+    assert restarts.max() >= 2
+
+
 def test_the_safeguard_leaves_a_window_alone_that_still_fills(rng, same_bits):
     """An expansive map: the residual grows before the least squares have seen all directions, and then is solved."""
     a = np.diag([-9.0, -4.0, -2.0, 0.5])

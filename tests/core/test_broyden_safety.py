@@ -43,6 +43,8 @@ def test_a_zero_denominator_is_a_breakdown_of_that_sample_alone(rng, same_bits):
     assert picture(sol)[1] == ("BREAKDOWN", 2)
     np.testing.assert_array_equal(sol.z[1], sol.trace.z["z"][1, 1])  # left at the argument of its last evaluation
     assert sol.residual[1] == 2.0
+    assert sol.solver_state.count[1] == 0
+    assert all(np.isfinite(column[1]).all() for column in [*sol.solver_state.u, *sol.solver_state.v])
     for b in (0, 2):
         alone = solved([b])
         assert picture(alone) == [picture(sol)[b]]
