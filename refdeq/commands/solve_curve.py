@@ -28,7 +28,8 @@ def curve(measure: Measure) -> list[str]:
     Returns
     -------
     list of str
-        What is not finite stands in the top row as ``^``, what is 0 in the bottom row.
+        The worst is that of the samples that are finite; a ``^`` in the top row says that some are not. What is 0 stands in
+        the bottom row.
 
     Examples
     --------
@@ -40,7 +41,9 @@ def curve(measure: Measure) -> list[str]:
     values = np.where(np.isfinite(measure.values), measure.values, np.inf)
     shown = _columns(len(values))
     ranked = np.sort(values[shown], axis=1)
-    series = {"o": ranked[:, (ranked.shape[1] - 1) // 2], "x": ranked[:, -1]}
+    finite = np.isfinite(ranked).sum(axis=1)
+    worst = np.where(finite > 0, ranked[np.arange(len(ranked)), np.maximum(finite - 1, 0)], np.inf)
+    series = {"o": ranked[:, (ranked.shape[1] - 1) // 2], "x": worst}
     scale = _scale([*series.values(), np.array([measure.tolerance or 0.0])])
     step = max(1, min(WIDEST_STEP, COLUMNS // len(shown)))
     grid = [[" "] * (step * (len(shown) - 1) + 1) for _ in range(scale.rows)]
@@ -50,7 +53,9 @@ def curve(measure: Measure) -> list[str]:
         for column, value in enumerate(numbers):
             line = grid[scale.row(value)]
             both = mark == "x" and line[step * column] == "o"
-            line[step * column] = "^" if math.isinf(value) else ("*" if both else mark)
+            line[step * column] = "*" if both else mark
+    for column in np.flatnonzero(finite < ranked.shape[1]).tolist():
+        grid[0][step * column] = "^"
     lines = [f"{scale.label(row)} |{''.join(line)}".rstrip() for row, line in enumerate(grid)]
     last = f"{len(values)}"
     axis = "1".ljust(len(grid[0]) - len(last)) + last if len(grid[0]) > len(last) else "1"
@@ -107,5 +112,5 @@ def _legend(measure: Measure) -> list[str]:
     if measure.tolerance is not None:
         words.append(f"- tolerance {measure.tolerance:g}")
     if not np.isfinite(measure.values).all():
-        words.append("^ not finite")
+        words.append("^ some not finite")
     return ["; ".join([*words, "finished samples keep their last"])]

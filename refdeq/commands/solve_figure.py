@@ -99,18 +99,21 @@ def _panel(axis: Any, measure: Measure, report: Report, active: np.ndarray) -> N
 
 
 def _bands(axis: Any, steps: np.ndarray, values: np.ndarray) -> None:
-    """Spread over the samples: nearest-rank quantiles, which need no mean of an infinite residual."""
+    """Spread over the samples that are finite: nearest-rank quantiles."""
     ranked = np.sort(values, axis=1)
+    finite = np.isfinite(ranked).sum(axis=1)
+    which = "finite " if finite.min() < ranked.shape[1] else ""
 
     def quantile(share: float) -> np.ndarray:
-        chosen = ranked[:, round(share * (ranked.shape[1] - 1))]
+        ranks = np.maximum(share * (finite - 1), 0).round().astype(int)
+        chosen = ranked[np.arange(len(ranked)), ranks]
         return np.where(np.isfinite(chosen) & (chosen > 0), chosen, np.nan)
 
     for low, high, shade in ((0.0, 1.0, 0.12), (0.1, 0.9, 0.2), (0.25, 0.75, 0.3)):
-        label = "all samples" if low == 0 else f"{100 * low:.0f} % to {100 * high:.0f} %"
+        label = f"all {which}samples" if low == 0 else f"{100 * low:.0f} % to {100 * high:.0f} %"
         axis.fill_between(steps, quantile(low), quantile(high), color=DENSE_COLOUR, alpha=shade, linewidth=0, label=label)
-    axis.plot(steps, quantile(0.5), color=DENSE_COLOUR, label="median sample")
-    axis.plot(steps, quantile(1.0), color=DELTA_COLOUR, linewidth=1.1, label="worst sample")
+    axis.plot(steps, quantile(0.5), color=DENSE_COLOUR, label=f"median {which}sample")
+    axis.plot(steps, quantile(1.0), color=DELTA_COLOUR, linewidth=1.1, label=f"worst {which}sample")
 
 
 def _marks(axis: Any, measure: Measure, report: Report) -> None:

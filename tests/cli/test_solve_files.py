@@ -65,9 +65,14 @@ def test_one_evaluation_is_a_curve_too():
 
 def test_zeros_stand_at_the_bottom_and_what_is_not_finite_at_the_top():
     lines = curve(Measure("residual", np.array([[1.0, 1.0], [0.0, np.nan], [0.0, np.inf]]), 0.0))
-    assert (lines[0], lines[ROWS]) == ("1e+00  |*   ^   ^", "1e-01  |    o   o")
-    assert "^ not finite" in lines[-1]
-    assert "^" in curve(Measure("residual", np.full((2, 1), np.nan), 1e-3))[0]
+    assert (lines[0], lines[ROWS]) == ("1e+00  |*   ^   ^", "1e-01  |    *   *")
+    assert "^ some not finite" in lines[-1]
+    assert curve(Measure("residual", np.full((2, 1), np.nan), 1e-3))[0] == "1e-03  |^---^"
+
+
+def test_a_sample_that_is_not_finite_hides_no_other():
+    lines = curve(Measure("residual", np.array([[1.0, 1.0, 1.0, np.nan], [1e-2, 1e-2, 1e-1, np.nan]]), None))
+    assert [lines[0], lines[6], lines[12]] == ["1e+00  |^   ^", "1e-01  |    x", "1e-02  |    o"]
 
 
 def test_a_finished_sample_keeps_its_last_residual():
@@ -150,7 +155,12 @@ def test_what_has_no_logarithm_is_drawn_at_the_edge(drawn, small, samples):
     x[1] = np.nan
     np.savez(small.input_file, x=x)
     (axis,) = drawn()
-    (mark,) = [line for line in axis.lines if line.get_label() == "NONFINITE (1)"]
+    by_label = {line.get_label(): line for line in axis.lines}
+    mark = by_label["NONFINITE (1)"]
+    if samples > 12:
+        sol = rd.solve(small.cell, x, trace=True)
+        values = carried(sol.trace.residual / (sol.trace.scale + 1e-9), sol.trace.active)
+        np.testing.assert_array_equal(by_label["worst finite sample"].get_ydata(), np.nanmax(values, axis=1))
     assert np.isfinite(mark.get_ydata()).all()
     assert list(mark.get_xdata()) == [1]
 
