@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Spectrum:
     method : {"dense", "krylov"}
     jacobian : {"dense", "frozen-mask"}
     products : int
-        Products with J and with its transpose that were formed, each for the whole batch.
+        Products with J and with its transpose: n for a dense J, else the most that a sample took.
     """
 
     radius: np.ndarray
@@ -113,7 +113,7 @@ def spectrum(
         Relative error up to which radius and norm count as converged, > 0. A defective eigenvalue of multiplicity m is known
         to the m-th root of rounding only, and will not be called converged.
     budget : int
-        Products that each iteration of ``krylov`` may spend, at least 1.
+        Products that each of the four iterations of ``krylov`` (norm, radius, left eigenvector, rivals) may spend on a sample.
     rng : int or numpy.random.Generator
         Of the start vectors of ``krylov``.
 
@@ -173,7 +173,7 @@ class _Products:
     """Products with J and its transpose on rows: all states of a sample, in declared order."""
 
     def __init__(self, point: CellPoint) -> None:
-        self.point, self.spent = point, 0
+        self.point = point
         self._shapes = point.cell.graph.states
         self._ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes.values()])
         self.n = int(self._ends[-1])
@@ -190,13 +190,16 @@ class _Products:
 
     def forward(self, rows: np.ndarray) -> np.ndarray:
         """``J v`` for every sample; (B, n)."""
-        self.spent += 1
         return self._rows(pushed(self.point, self._named(rows)))
 
     def transpose(self, rows: np.ndarray) -> np.ndarray:
         """``J^T v`` for every sample; (B, n)."""
-        self.spent += 1
         return self._rows(self.point.transpose(self._named(rows)))
+
+    def of_sample(self, row: int) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+        """Products of one sample alone, forward and transposed, (n,) to (n,)."""
+        alone = _Products(self.point.sample(row))
+        return lambda v: alone.forward(v[None])[0], lambda v: alone.transpose(v[None])[0]
 
     def matrix(self) -> np.ndarray:
         """J of every sample, column by column; (B, n, n)."""
@@ -217,28 +220,36 @@ def _dense(products: _Products, rtol: float, jacobian: str) -> Spectrum:
     complex_pair = found.value.imag > found.error
     errors = {"radius_error": found.error, "norm_error": norm_error}
     named = {"radius": radius, "norm": norm, "dominant": found.value, "complex_pair": complex_pair, "converged": converged}
-    return Spectrum(**named, **errors, eigenvalues=eigenvalues, method="dense", jacobian=jacobian, products=products.spent)
+    return Spectrum(**named, **errors, eigenvalues=eigenvalues, method="dense", jacobian=jacobian, products=products.n)
 
 
 def _krylov(products: _Products, rtol: float, budget: int, rng: int | np.random.Generator, jacobian: str) -> Spectrum:
-    # every sample starts from the same random vectors, so that no sample depends on its place in the batch
-    drawn = np.random.default_rng(rng).standard_normal((3, products.n))
-    right, left, other = (np.tile(row, (products.batch, 1)) for row in drawn)
-    norm, norm_error, _ = krylov_norm(products.forward, products.transpose, other, rtol, budget)
-    found, _ = krylov_dominant(products.forward, products.transpose, (right, left), rtol, budget, norm)
-    radius = np.abs(found.value)
-    possible = radius <= (1 + rtol) * norm  # whatever is found: no eigenvalue exceeds the norm
-    converged = found.found & possible & (found.error <= rtol * radius) & (norm_error <= rtol * norm)
+    """One sample after the other: what a sample takes, and what comes out, does not depend on its neighbours."""
+    starts = np.random.default_rng(rng).standard_normal((3, products.n))  # the same for every sample
+    batch = products.batch
+    radius_error, norm, norm_error = np.empty(batch), np.empty(batch), np.empty(batch)
+    dominant, converged = np.empty(batch, dtype=np.complex128), np.empty(batch, dtype=bool)
+    spent = 0
+    for b in range(batch):
+        forth, back = products.of_sample(b)
+        norm[b], norm_error[b], sure, first = krylov_norm(forth, back, starts[2], rtol, budget)
+        found, second = krylov_dominant(forth, back, (starts[0], starts[1]), rtol, budget, norm[b])
+        dominant[b], radius_error[b] = found.value[0], found.error[0]
+        radius = np.abs(dominant[b])
+        possible = radius <= (1 + rtol) * norm[b]  # whatever is found: no eigenvalue exceeds the norm
+        small = radius_error[b] <= rtol * radius and norm_error[b] <= rtol * norm[b]
+        converged[b] = found.found[0] and sure and possible and small
+        spent = max(spent, first + second)
     return Spectrum(
-        radius=radius,
-        radius_error=found.error,
+        radius=np.abs(dominant),
+        radius_error=radius_error,
         norm=norm,
         norm_error=norm_error,
-        dominant=found.value,
-        complex_pair=found.value.imag > found.error,
+        dominant=dominant,
+        complex_pair=dominant.imag > radius_error,
         converged=converged,
         eigenvalues=None,
         method="krylov",
         jacobian=jacobian,
-        products=products.spent,
+        products=spent,
     )

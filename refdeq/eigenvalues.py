@@ -1,30 +1,27 @@
-"""Dominant eigenvalues of batches of real matrices, each with an estimate of its error: dense, or from products alone.
+"""Dominant eigenvalues of real matrices, each with an estimate of its error: of dense ones, or from products alone.
 
 What the power method gets wrong is got right here in this way. Its Rayleigh quotient oscillates when the dominant eigenvalues
 are a complex pair; a Krylov space of the iterate holds the pair (with two vectors it is the fit of ``l^2 - a l - b`` to three
-iterates, and here it has more), restarted from the real span of its dominant Ritz vector. A small residual alone says little
-when the matrix is far from normal; the condition of the eigenvalue, from a left eigenvector found in the same way from a start
-of its own, turns it into an error. And a second run that sees a larger eigenvalue than the first denies convergence.
+iterates; :mod:`refdeq.krylov` has more, and keeps every near rival). A small residual alone says little when the matrix is far
+from normal; the condition of the eigenvalue, from a left eigenvector found in the same way from a start of its own, turns it
+into an error. And rivals that are not resolved, or turn up when what was found is projected out, deny convergence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-__all__ = ["Dominant", "arnoldi", "dense_dominant", "krylov_dominant", "krylov_norm"]
+from refdeq.krylov import ROUNDINGS, UNIT, KrylovSchur, Product
+
+__all__ = ["Dominant", "dense_dominant", "krylov_dominant", "krylov_norm"]
 
 Array = np.ndarray
-Product = Callable[[Array], Array]
-"""``(B, n) -> (B, n)``: one matrix per sample times one vector per sample; no sample reads another."""
 
-UNIT = 2.0**-53
-_WINDOW = 32
-"""Vectors of a Krylov basis."""
-_ROUNDINGS = 2 * _WINDOW
-"""Roundings of a projection on that basis, beside the n of a product, in the backward error of a Ritz value."""
+_RIVAL = 0.01
+"""Eigenvalues are rivals of the dominant one down to this relative distance in modulus: all are searched for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,155 +102,153 @@ def _upper(value: Array) -> Array:
     return np.where(np.imag(value) < 0.0, np.conj(value), value)
 
 
-def arnoldi(product: Product, start: Array, m: int) -> tuple[Array, Array]:
-    """Orthonormal Krylov basis of every sample.
-
-    Parameters
-    ----------
-    product : callable
-    start : (B, n) float64
-        Not zero.
-    m : int
-        Products, at most n.
-
-    Returns
-    -------
-    basis : (B, m + 1, n)
-        Rows; zero from the one on where a sample's space became invariant.
-    h : (B, m + 1, m)
-        ``A basis[:m]^T = basis^T h``. A sample that is not finite has entries that are not finite.
-    """
-    batch, n = start.shape
-    basis, h = np.zeros((batch, m + 1, n)), np.zeros((batch, m + 1, m))
-    basis[:, 0] = start / np.linalg.norm(start, axis=1, keepdims=True)
-    for j in range(m):
-        w = product(basis[:, j])
-        scale = np.linalg.norm(w, axis=1)
-        for _ in range(2):  # once more, because cancellation leaves components of the size of rounding
-            along = np.einsum("bjn,bn->bj", basis[:, : j + 1], w)
-            h[:, : j + 1, j] += along
-            w = w - np.einsum("bj,bjn->bn", along, basis[:, : j + 1])
-        rest = np.linalg.norm(w, axis=1)
-        ended = rest <= n * UNIT * scale  # what is left is rounding: the space is invariant
-        h[:, j + 1, j] = np.where(ended, 0.0, rest)
-        basis[:, j + 1] = np.where(ended[:, None], 0.0, w / np.where(ended, 1.0, rest)[:, None])
-    return basis, h
-
-
-@dataclass(eq=False)
-class _Run:
-    """State of a restarted Arnoldi iteration, per sample."""
-
-    start: Array
-    value: Array
-    vector: Array
-    residual: Array
-    largest: Array
-
-
-def _begin(start: Array) -> _Run:
-    batch = len(start)
-    infinite = np.full(batch, np.inf)
-    return _Run(start, np.zeros(batch, np.complex128), start.astype(np.complex128), infinite, np.zeros(batch))
-
-
-def _iterate(product: Product, run: _Run, m: int, tolerance: Array, budget: int, near: Array | None = None) -> int:
-    """Restart until the dominant Ritz pair has a residual of `tolerance` times its modulus; return the products spent.
-
-    With `near`, the Ritz value nearest to it among those within 1 % of the largest modulus counts as dominant, so that of
-    several eigenvalues of one modulus a left and a right run find the same.
-    """
-    spent = 0
-    while spent + m <= budget:
-        basis, h = arnoldi(product, run.start, m)
-        spent += m
-        broken = ~np.isfinite(h).all(axis=(1, 2))
-        values, vectors = np.linalg.eig(np.where(broken[:, None, None], 0.0, h[:, :m]))
-        sizes = np.abs(values)
-        largest = sizes.max(axis=1)
-        if near is None:
-            choice = np.argmax(sizes, axis=1)
-        else:
-            distance = np.minimum(np.abs(values - near[:, None]), np.abs(values.conj() - near[:, None]))
-            choice = np.argmin(np.where(sizes >= 0.99 * largest[:, None], distance, np.inf), axis=1)
-        rows = np.arange(len(values))
-        y = vectors[rows, :, choice]
-        value = values[rows, choice]
-        y = np.where((value.imag < 0.0)[:, None], y.conj(), y)
-        residual = h[:, m, m - 1] * np.abs(y[:, -1])
-        vector = np.einsum("bj,bjn->bn", y, basis[:, :m])
-        waiting = ~(run.residual <= tolerance * np.abs(run.value))
-        run.value = np.where(broken, np.nan, np.where(waiting, _upper(value), run.value))
-        run.residual = np.where(broken, np.nan, np.where(waiting, residual, run.residual))
-        run.vector = np.where(waiting[:, None], vector, run.vector)
-        run.largest = np.where(waiting, largest, run.largest)
-        restart = run.vector.real + run.vector.imag
-        usable = np.isfinite(restart).all(axis=1) & (np.abs(restart).max(axis=1, initial=0.0) > 0.0)
-        run.start = np.where(usable[:, None], restart, run.start)
-        if np.all(broken | (run.residual <= tolerance * np.abs(run.value))):
-            break
-    return spent
-
-
 def krylov_dominant(
-    product: Product, transpose: Product, starts: tuple[Array, Array], rtol: float, budget: int, scale: Array
+    product: Product, transpose: Product, starts: tuple[Array, Array], rtol: float, budget: int, scale: float
 ) -> tuple[Dominant, int]:
-    """Eigenvalue of largest modulus of every sample, from products with its matrix and with the transpose.
+    """Eigenvalue of largest modulus of one matrix, from products with it and with its transpose.
 
     Parameters
     ----------
     product, transpose : callable
-    starts : two (B, n) float64 arrays
-        Random, independent of each other: the right and the left run.
+    starts : two (n,) float64 arrays
+        Random, independent of each other: of the right and of the left run.
     rtol : float
         Relative error asked for.
     budget : int
-        Products that each of the two runs may spend, in two rounds.
-    scale : (B,) float64
-        Norms of the matrices (or estimates), for the error of rounding.
+        Products that each of the three runs may spend: from the right, from the left, and in search of rivals.
+    scale : float
+        Norm of the matrix (or an estimate), for the error of rounding.
 
     Returns
     -------
     Dominant
+        Arrays of one element.
     products : int
+
+    Examples
+    --------
+    >>> a = np.array([[0.0, -0.5], [0.5, 0.0]])
+    >>> one, two = np.array([1.0, 0.5]), np.array([-0.25, 1.0])
+    >>> found, products = krylov_dominant(lambda v: a @ v, lambda v: a.T @ v, (one, two), 1e-9, 10, 0.5)
+    >>> print(f"{found.value[0]:.12f}", found.found[0], products)
+    0.000000000000+0.500000000000j True 4
     """
-    n = starts[0].shape[1]
-    m = min(n, _WINDOW)
-    right, left = (_begin(start) for start in starts)
-    tolerance = np.full(len(scale), rtol / 16)
-    spent = 0
-    # The second round knows the conditions, and asks for residuals that make up for them. It has a budget of its own: how much
-    # of the first a slow neighbour used must not matter to a sample.
-    for _ in range(2):
-        spent += _iterate(product, right, m, tolerance, budget // 2)
-        spent += _iterate(transpose, left, m, tolerance, budget // 2, near=right.value)
-        lengths = np.linalg.norm(right.vector, axis=1) * np.linalg.norm(left.vector, axis=1)
-        cosines = np.abs(np.einsum("bn,bn->b", left.vector, right.vector))
-        condition = np.where(cosines > 0.0, lengths / np.where(cosines > 0.0, cosines, 1.0), np.inf)
-        tolerance = np.maximum(rtol / (16 * condition), UNIT)
-    noise = right.residual + (n + _ROUNDINGS) * UNIT * scale
-    error = np.where(noise == 0.0, 0.0, condition * np.where(noise == 0.0, 1.0, noise))
-    size = np.abs(right.value)
-    met = (right.residual <= rtol * size) & (left.residual <= rtol * size)
-    agreed = np.maximum(left.largest, right.largest) <= (1 + 2 * rtol) * size
-    return Dominant(right.value, error, met & agreed), spent
+    n = len(starts[0])
+    right, left = KrylovSchur(product, starts[0]), KrylovSchur(transpose, starts[1])
+    tolerance, condition = rtol / 16, np.inf
+    value, nearest = 0j, 0
+    for _ in range(2):  # the second round knows the condition, and asks for residuals that make up for it
+        right.run(partial(_accepted, tolerance=tolerance, rtol=rtol), budget - right.products)
+        if not right.known:
+            break
+        value = complex(_upper(right.values[0]))
+        left.run(partial(_found, value=value, tolerance=tolerance), budget - left.products)
+        if not left.known:
+            break
+        nearest = _nearest(left, value)
+        condition = _condition(right, left, nearest)
+        tolerance = max(rtol / (16 * condition), UNIT)
+    spent = right.products + left.products
+    if not right.finite or not left.finite:
+        return Dominant(np.full(1, np.nan + 0j), np.full(1, np.nan), np.zeros(1, dtype=bool)), spent
+    if not right.known or not left.known:
+        return Dominant(np.full(1, value), np.full(1, np.inf), np.zeros(1, dtype=bool)), spent
+    noise = right.residuals[0] + (n + ROUNDINGS) * UNIT * scale
+    error = max(condition * noise if noise > 0.0 else 0.0, right.excess())
+    met = _accepted(right, rtol, rtol) and _found(left, value, rtol)
+    sure = np.abs(left.values)[left.residuals <= rtol * abs(value)]
+    agreed = met and float(np.max(sure, initial=0.0)) <= (1 + 2 * rtol) * abs(value)
+    if agreed:
+        most, products = _rivals(product, right, starts[1], rtol, budget)
+        spent += products
+        agreed, error = most <= (1 + 2 * rtol) * abs(value), max(error, most - abs(value))
+    return Dominant(np.full(1, value), np.full(1, error), np.full(1, agreed)), spent
 
 
-def krylov_norm(product: Product, transpose: Product, start: Array, rtol: float, budget: int) -> tuple[Array, Array, int]:
-    """Largest singular value of every sample, by the same iteration on the symmetric ``A^T A``.
+def _rivals(product: Product, space: KrylovSchur, start: Array, rtol: float, budget: int) -> tuple[float, int]:
+    """Largest modulus that a run may have missed, and the products spent; infinite when the budget does not suffice.
+
+    Of many eigenvalues of nearly one modulus a run resolves those first that stand apart. So what it has resolved is taken out
+    of the matrix by a projection, and the rest searched from another start, until nothing of that modulus is left.
+    """
+    size, spent, most = abs(space.values[0]), 0, 0.0
+    taken = space.invariant_basis(rtol * size)
+    while len(taken) < len(start) and not space.invariant:
+        space = KrylovSchur(partial(_projected, product, taken), _without(taken, start))
+        space.run(partial(_accepted, tolerance=rtol / 16, rtol=rtol), budget - spent)
+        spent += space.products
+        if not space.known or not _accepted(space, rtol, rtol):
+            return np.inf, spent
+        most = max(most, abs(space.values[0]) + space.excess())
+        if most > (1 + 2 * rtol) * size or abs(space.values[0]) <= (1 - _RIVAL) * size:
+            break
+        taken = np.concatenate([taken, space.invariant_basis(rtol * size)])
+        taken = np.linalg.qr(taken.T)[0].T
+    return most, spent
+
+
+def _projected(product: Product, taken: Array, v: Array) -> Array:
+    """Product with a matrix that sends an invariant subspace to 0 and keeps the other eigenvalues."""
+    return _without(taken, product(v))
+
+
+def _without(taken: Array, v: Array) -> Array:
+    """Component orthogonal to orthonormal rows, twice because the first time leaves rounding."""
+    once = v - (taken @ v) @ taken
+    rest: Array = once - (taken @ once) @ taken
+    return rest
+
+
+def _accepted(space: KrylovSchur, tolerance: float, rtol: float) -> bool:
+    """Whether the first Ritz value has a small residual, and no other may turn out larger."""
+    size = np.abs(space.values[0])
+    return bool(space.residuals[0] <= tolerance * size and space.excess() <= rtol * size)
+
+
+def _found(space: KrylovSchur, value: complex, tolerance: float) -> bool:
+    """Whether the Ritz value nearest to a given one has a small residual."""
+    return bool(space.residuals[_nearest(space, value)] <= tolerance * abs(value))
+
+
+def _nearest(space: KrylovSchur, value: complex) -> int:
+    """The Ritz value of `space` nearest to one with imaginary part >= 0."""
+    return int(np.argmin(np.abs(_upper(space.values) - value)))
+
+
+def _condition(right: KrylovSchur, left: KrylovSchur, i: int) -> float:
+    """Condition of the first Ritz value of `right`, ``1 / |y^T x|``, with the left eigenvector of the same member of a pair."""
+    x, y = right.vector(0), left.vector(i)
+    if right.values[0].imag * left.values[i].imag < 0.0:
+        y = y.conj()
+    cosine = abs(np.sum(x * y))
+    return float(1.0 / cosine) if cosine > 0.0 else np.inf
+
+
+def krylov_norm(product: Product, transpose: Product, start: Array, rtol: float, budget: int) -> tuple[float, float, bool, int]:
+    """Largest singular value of one matrix, by the same iteration on the symmetric ``A^T A``.
 
     Returns
     -------
-    norm, error : (B,) float64
+    norm, error : float
         Some singular value lies within `error` of `norm`; NaN where the matrix is not finite.
+    found : bool
+        Whether it is the largest as far as the iteration can tell.
     products : int
-        Products with the matrix and with its transpose.
+        With the matrix and with its transpose.
+
+    Examples
+    --------
+    >>> norm, error, found, _ = krylov_norm(lambda v: 2.0 * v, lambda v: 2.0 * v, np.ones(3), 1e-9, 10)
+    >>> norm, error < 1e-13, found
+    (2.0, True, True)
     """
-    run = _begin(start)
-    tolerance = np.full(len(start), rtol / 16)
-    spent = _iterate(lambda v: transpose(product(v)), run, min(start.shape[1], _WINDOW), tolerance, budget // 2)
-    norm = np.sqrt(np.abs(run.value))
+    space = KrylovSchur(lambda v: transpose(product(v)), start)
+    space.run(partial(_accepted, tolerance=rtol / 16, rtol=rtol), budget // 2)
+    if not space.known:
+        unknown = np.nan if not space.finite else np.inf
+        return np.nan, unknown, False, 2 * space.products
+    norm = float(np.sqrt(np.abs(space.values[0])))
     # |norm^2 - sigma^2| <= residual, so |norm - sigma| <= residual / norm
-    noise = run.residual + (start.shape[1] + _ROUNDINGS) * UNIT * norm**2
-    error = np.where(noise == 0.0, 0.0, noise / np.where(norm > 0.0, norm, 1.0))
-    return norm, error, 2 * spent
+    noise = float(space.residuals[0]) + (len(start) + ROUNDINGS) * UNIT * norm**2
+    error = (noise + space.excess()) / norm if norm > 0.0 else 0.0
+    return norm, error, _accepted(space, rtol, rtol), 2 * space.products

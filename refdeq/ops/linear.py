@@ -89,8 +89,13 @@ def _gemm(inputs: Sequence[Array], attributes: Attributes) -> Array:
     return add_scaled_bias(a, inputs[2] if len(inputs) == 3 else None, attributes["alpha"], attributes["beta"])
 
 
+def _as_read(weight: Array, attributes: Attributes) -> Array:
+    """Weight as (K, N) without the copy that :func:`gemm_weight` makes: a product of derivatives reads it once."""
+    return weight.T if attributes["transB"] else weight
+
+
 def _gemm_vjp(inputs: Sequence[Array], _out: Array, attributes: Attributes, g: Array) -> list[Array]:
-    data, weight = inputs[0], gemm_weight(inputs[1], attributes)
+    data, weight = inputs[0], _as_read(inputs[1], attributes)
     alpha = g.dtype.type(attributes["alpha"])
     to_weight = alpha * (data.T @ g)
     gradients = [alpha * (g @ weight.T), to_weight.T if attributes["transB"] else to_weight]
@@ -103,9 +108,9 @@ def _gemm_jvp(inputs: Sequence[Array], out: Array, attributes: Attributes, tange
     alpha, beta = out.dtype.type(attributes["alpha"]), out.dtype.type(attributes["beta"])
     tangent = np.zeros_like(out)
     if tangents[0] is not None:
-        tangent = tangent + alpha * (tangents[0] @ gemm_weight(inputs[1], attributes))
+        tangent = tangent + alpha * (tangents[0] @ _as_read(inputs[1], attributes))
     if tangents[1] is not None:
-        tangent = tangent + alpha * (inputs[0] @ gemm_weight(tangents[1], attributes))
+        tangent = tangent + alpha * (inputs[0] @ _as_read(tangents[1], attributes))
     if len(tangents) == 3 and tangents[2] is not None:
         tangent = tangent + beta * tangents[2]
     return tangent
@@ -118,7 +123,7 @@ def _gemm_curvature(
     alpha = g.dtype.type(attributes["alpha"])
     found: list[Array | None] = [None] * len(inputs)
     if tangents[1] is not None:
-        found[0] = alpha * (g @ gemm_weight(tangents[1], attributes).T)
+        found[0] = alpha * (g @ _as_read(tangents[1], attributes).T)
     if tangents[0] is not None:
         to_weight = alpha * (tangents[0].T @ g)
         found[1] = to_weight.T if attributes["transB"] else to_weight

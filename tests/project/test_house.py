@@ -180,6 +180,7 @@ def test_every_module_of_the_core_has_a_test_file():
         "execution": "test_api",
         "inference": "test_graph",
         "kernels": "test_strict_order",
+        "krylov": "test_spectrum",
         "reference": "test_strict_order",
         "solution": "test_loop",
         "stopping": "test_loop",
