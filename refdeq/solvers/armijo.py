@@ -20,6 +20,9 @@ class ArmijoLineSearch:
     slope and ``phi(s)``, not below ``shortest`` and not above ``longest`` times ``s``. After `backtracks` refused trials the
     next one is accepted as it is: where the direction does not descend, no length helps, but the secant of a short step does.
 
+    The defaults halve a step at most twice: on nonlinear maps longer searches cost evaluations and bring nothing, because a
+    quasi-Newton direction that does not descend seldom does so on a shorter step.
+
     Parameters
     ----------
     decrease : float
@@ -31,7 +34,7 @@ class ArmijoLineSearch:
 
     Examples
     --------
-    >>> search = ArmijoLineSearch()
+    >>> search = ArmijoLineSearch(shortest=0.1)
     >>> bool(search.accepts(np.array([0.9]), np.array([1.0]), np.array([1.0]))[0])
     True
     >>> search.shorten(np.array([4.0]), np.array([1.0]), np.array([1.0]))
@@ -39,9 +42,9 @@ class ArmijoLineSearch:
     """
 
     decrease: float = 1e-4
-    shortest: float = 0.1
+    shortest: float = 0.5
     longest: float = 0.5
-    backtracks: int = 5
+    backtracks: int = 2
 
     def __post_init__(self) -> None:
         check_number("decrease", self.decrease, "a number in (0, 0.5)", low=0.0, open_low=True, high=np.nextafter(0.5, 0.0))

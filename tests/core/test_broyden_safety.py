@@ -79,14 +79,14 @@ def steep(z, x):
 @pytest.mark.parametrize("backtracks", [1, 2, 5])
 def test_trials_are_evaluations_along_the_step(backtracks):
     """Replayed from the residuals: a step that is too long is shortened, a bounded number of times; then a new one begins."""
-    search = ArmijoLineSearch(backtracks=backtracks)
+    search = ArmijoLineSearch(backtracks=backtracks, shortest=0.1)
     sol = run(steep, np.full((1, 1), 1.0), Broyden(line_search=search), 12)
     z, phi = sol.trace.z["z"][:, 0, 0], sol.trace.residual[:, 0] ** 2
     base, length, full, refused, every = 0, 1.0, z[1] - z[0], 0, []
     for t in range(1, 11):
         if refused < backtracks and phi[t] > (1 - 2 * search.decrease * length) * phi[base]:
             fitted = length**2 * phi[base] / (phi[t] - phi[base] + 2 * length * phi[base])
-            length, refused = min(max(fitted, 0.1 * length), 0.5 * length), refused + 1
+            length, refused = min(max(fitted, search.shortest * length), search.longest * length), refused + 1
             assert abs(z[t + 1] - (z[base] + length * full)) <= 8 * U * (abs(z[base]) + abs(full))
         else:
             every.append(refused)
