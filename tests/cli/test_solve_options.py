@@ -210,8 +210,8 @@ REACHED = [
     (["--solver", "anderson:coupled=true"], {"solver": rd.Anderson(coupled=True)}),
     (["--solver", "broyden:window=10,line_search=armijo"], {"solver": rd.Broyden(window=10, line_search="armijo")}),
     (
-        ["--solver", "broyden:line_search.backtracks=2"],
-        {"solver": rd.Broyden(line_search=rd.ArmijoLineSearch(backtracks=2))},
+        ["--solver", "broyden:line_search.backtracks=3"],
+        {"solver": rd.Broyden(line_search=rd.ArmijoLineSearch(backtracks=3))},
     ),
     (["--rtol", "1e-3"], {"stop": rd.StopRule(rtol=1e-3)}),
     (["--atol", "1e-3"], {"stop": rd.StopRule(atol=1e-3)}),
