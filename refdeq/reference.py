@@ -228,7 +228,8 @@ def norm_of(rows: Array, norm: str) -> Array:
     if norm == "linf":
         largest: Array = np.max(np.abs(rows), axis=1, initial=0.0)
         return largest
-    return np.sqrt(tree_sum(rows * rows))
+    length: Array = np.sqrt(tree_sum(rows * rows))
+    return length
 
 
 def tree_sum(terms: Array) -> Array:
