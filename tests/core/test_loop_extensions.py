@@ -1,4 +1,4 @@
-"""What solvers, criteria and splittings can tell the loop: broken samples, other measures, residuals of another graph (S-3, S-9)."""
+"""What solvers, criteria and splittings tell the loop: broken samples, other measures, another graph's residual (S-3, S-9)."""
 
 from __future__ import annotations
 
