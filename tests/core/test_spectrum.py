@@ -71,6 +71,7 @@ CASES = {
     "zero": lambda rng: np.zeros((5, 5)),
     "rank one": lambda rng: np.outer(rng.standard_normal(20), rng.standard_normal(20)) / 20,
     "not normal": lambda rng: similar(np.diag(np.linspace(0.1, 0.9, 25)) + np.triu(rng.standard_normal((25, 25)), 1) / 12, rng),
+    "leaning": lambda rng: (lambda a: a + 2 * np.triu(a, 1))(random(64, rng)),
     "above one": lambda rng: 3.0 * random(20, rng),
 }
 
@@ -87,7 +88,7 @@ def test_against_dense_eigenvalues(name, method, rng):
     assert found.converged.all(), found
     assert np.all(np.abs(found.radius - radius) <= found.radius_error + oracle * 16)
     assert np.all(np.abs(found.norm - norm) <= found.norm_error + oracle)
-    assert np.all(found.radius_error <= 1e-8 * radius)
+    assert np.all(found.radius_error <= 1e-8 / 15 * radius)  # residuals of a sixteenth over the condition, and rounding
     top = values[np.abs(values) >= radius - 2 * found.radius_error[0] - 32 * oracle]
     assert np.all(np.abs(top[:, None] - found.dominant).min(axis=0) <= 2 * found.radius_error + 32 * oracle)
     if len(top) <= 2 and name != "opposite signs":
@@ -277,12 +278,13 @@ def test_empty_batch_and_repr(tanh_cell):
 # ---------------------------------------------------------------------------------------------------------- linear algebra
 
 
-def test_krylov_relation_survives_restarts(rng):
-    """``A Q = Q H`` with orthonormal Q, after restarts too: a residual is what ``||A x - value x||`` is."""
+@pytest.mark.parametrize("small", [1.0, 1e-8])
+def test_krylov_relation_survives_restarts(small, rng):
+    """``A Q = Q H`` with orthonormal Q, after restarts and cancellation: a residual is what ``||A x - value x||`` is."""
     n = 120
-    a = random(n, rng)
+    a = random(n, rng) if small == 1.0 else np.eye(n) + small * random(n, rng)  # products along their vector, but for 1e-8
     space = KrylovSchur(lambda v: a @ v, rng.standard_normal(n))
-    space.run(lambda space: bool(space.residuals[0] <= 1e-9), budget=400)
+    space.run(lambda space: bool(space.residuals[0] <= small * 1e-9), budget=400)
     assert space.products > 3 * 32  # it did restart
     norm = np.linalg.norm(a, 2)
     for i in range(6):
@@ -292,7 +294,7 @@ def test_krylov_relation_survives_restarts(rng):
         assert abs(np.linalg.norm(x) - 1) <= bound
         assert abs(np.linalg.norm(a @ x - space.values[i] * x) - space.residuals[i]) <= bound
     oracle = np.linalg.eigvals(a)
-    assert abs(np.abs(space.values[0]) - np.abs(oracle).max()) <= 1e-6
+    assert abs(np.abs(space.values[0]) - np.abs(oracle).max()) <= small * 1e-6
 
 
 def test_an_invariant_space_ends_the_iteration(rng):
