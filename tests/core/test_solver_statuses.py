@@ -236,7 +236,6 @@ def test_a_step_keeps_the_fields_of_the_state(solver, rng):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", [None, rd.DeltaRule(threshold=0.01)], ids=["dense", "delta"])
 def test_the_numba_backend_has_the_same_bits(solver, dtype, rule, tanh_cell, rng, same_bits):
-    pytest.importorskip("numba")
     cell, x = tanh_cell(n=37, dtype=dtype, norm=1.4), rng.standard_normal((4, 2)).astype(dtype)
     x[2] = np.nan
     stop = StopRule(rtol=1e-5, max_eval=25)
