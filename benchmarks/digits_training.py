@@ -179,7 +179,7 @@ class Settings:
         Of the forward solves.
     """
 
-    epochs: int = 30
+    epochs: int = 20
     batch: int = 100
     rate: float = 6e-3
     noise: float = 0.4
