@@ -34,6 +34,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: what runs here is small, and is to be timed
 
 import numpy as np
+import sklearn
 from digits_training import NETWORKS, Settings, Training, load, predict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -171,7 +172,8 @@ def _in_process(connection, *arguments):
 def run_all(seeds, settings, validation, console):
     """Every network, method and seed, each in a process of its own, one at a time."""
     context = multiprocessing.get_context("spawn")
-    runs = [(network, method, seed) for network in METHODS for method in METHODS[network] for seed in range(seeds)]
+    # seeds outermost, so that what else the machine does meets every method alike
+    runs = [(network, method, seed) for seed in range(seeds) for network in METHODS for method in METHODS[network]]
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn())
     rows = []
     with Progress(*columns, console=console) as progress:
@@ -288,6 +290,7 @@ def main():
         environment = {
             "python": platform.python_version(),
             "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
             "refdeq": rd.__version__,
             "threads": 1,
             "cores": os.cpu_count(),

@@ -91,7 +91,10 @@ def readout(rng, hidden, dtype):
 
 
 class TanhNetwork:
-    """``z <- tanh(W z + U x + b)`` with ``||W||_2 <= 0.9``, a contraction, and the readout ``V z + c``."""
+    """``z <- tanh(W z + U x + b)`` with ``||W||_2`` held at 0.9, a contraction, and the readout ``V z + c``.
+
+    The norm comes from a few power iterations per step, so it may be a little above 0.9.
+    """
 
     name = "tanh"
     solver = rd.Picard()
