@@ -244,7 +244,8 @@ def test_float32_agrees_with_float64(tanh_cell, rng):
     assert {a.dtype for a in arrays} == {np.dtype(np.float32)}
     j = np.abs(jacobians(wide, there))
     gauge = np.square(j.sum(axis=1)).sum(axis=1).mean() / 6  # ||J^T e||^2 with nothing cancelling
-    slopes = (j.sum(axis=1) * np.abs(wide.parameters["W"]).sum(axis=0)).sum(axis=1).mean() / 6  # each good to 64 units, as above
+    columns = np.abs(wide.parameters["W"]).sum(axis=0)
+    slopes = (j.sum(axis=1) * columns).sum(axis=1).mean() / 6  # each good to 64 units, as above
     assert 0 < abs(one.value - two.value) <= 2 * 2.0**-24 * (8 * gauge + 64 * slopes)
 
 
