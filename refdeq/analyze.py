@@ -137,8 +137,8 @@ def spectrum(
     check_choice("method", method, ("auto", "dense", "krylov"))
     check_number("rtol", rtol, "a number > 0 and < 1", low=0.0, open_low=True, high=1.0)
     check_integer("budget", budget, low=1)
-    if isinstance(rng, bool) or not isinstance(rng, int | np.integer | np.random.Generator):
-        raise ArgumentError("rng", expected="a seed or a numpy.random.Generator", got=type(rng).__name__)
+    if not isinstance(rng, np.random.Generator):
+        check_integer("rng (a seed, or a numpy.random.Generator)", rng, low=0)
     with np.errstate(all="ignore"):
         products = _Products(_linearise(cell, z, x, jacobian))
         dense = method == "dense" or (method == "auto" and products.n <= DENSE_UP_TO)
@@ -214,9 +214,10 @@ class _Products:
 def _dense(products: _Products, rtol: float, jacobian: str) -> Spectrum:
     matrices = products.matrix()
     found, eigenvalues, norm = dense_dominant(matrices)
-    norm_error = products.n * 2.0**-53 * np.linalg.norm(matrices, axis=(1, 2))
+    norm_error = products.n**1.5 * 2.0**-53 * norm  # n units of the Frobenius norm, which is at most sqrt(n) norms
     radius = np.abs(found.value)
-    converged = found.found & (found.error <= rtol * radius) & (norm_error <= rtol * norm)
+    possible = radius <= (1 + rtol) * norm
+    converged = found.found & possible & (found.error <= rtol * radius) & (norm_error <= rtol * norm)
     complex_pair = found.value.imag > found.error
     errors = {"radius_error": found.error, "norm_error": norm_error}
     named = {"radius": radius, "norm": norm, "dominant": found.value, "complex_pair": complex_pair, "converged": converged}

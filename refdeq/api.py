@@ -114,7 +114,7 @@ def solve(
     stop = StopRule(rtol=1e-6, max_eval=100) if stop is None else stop
     returned = "last" if returned is None else returned
     _check_kinds(solver=solver, stop=stop, delta=delta, warm=warm)
-    _check_options(order=order, executor=executor, reuse=reuse, returned=returned, threads=threads)
+    _check_options(order=order, executor=executor, reuse=reuse, returned=returned, threads=threads, hook=on_evaluation)
     if not isinstance(cell, Cell):
         plain = {"delta": delta, "backend": backend, "order": order, "executor": executor, "warm": warm, "reuse": reuse}
         _check_callable(cell, z0, {**plain, "polish": polish, "verify": verify}, solver)
@@ -142,6 +142,7 @@ def solve(
             backend=chosen.info.name,
             order=order,
             solver=solver.name,
+            iterate=solution.iterate if returned == "last" else {},
             x={name: array.copy() for name, array in injections.items()},
             warnings=tuple(evaluator.warnings),
             memory=solution.memory if delta is not None else None,
@@ -166,12 +167,14 @@ def _check_alone(**others: Any) -> None:
             raise ArgumentError(name, hint="a dialect brings its own; give its options to refdeq.dialect")
 
 
-def _check_options(*, order: Any, executor: Any, reuse: Any, returned: Any, threads: Any) -> None:
+def _check_options(*, order: Any, executor: Any, reuse: Any, returned: Any, threads: Any, hook: Any) -> None:
     check_choice("order", order, ("strict", "fast"))
     check_choice("executor", executor, ("auto", "op", "fused"))
     check_choice("reuse", reuse, ("state", "state+memory"))
     check_choice("returned", returned, ("last", "lowest"))
     check_integer("threads", threads, low=1)
+    if hook is not None and not callable(hook):
+        raise ArgumentError("on_evaluation", expected="a callable or None", got=type(hook).__name__)
 
 
 def _check_callable(f: Any, z0: Any, options: Mapping[str, Any], solver: Solver) -> None:
@@ -230,10 +233,16 @@ def _split(cell: Cell, solver: Solver, delta: DeltaRule | None) -> Split | None:
 
 
 def _iterate_of(warm: Solution | None, solver: Solver, split: Split | None) -> Solution | None:
-    """A warm solution with the splitting's own variable in place of z, when the same splitting made it (D-9)."""
-    if warm is None or split is None or warm.solver != solver.name:
+    """A warm solution with the splitting's own variable in place of z, where the same splitting left one (D-9, S-6b)."""
+    if warm is None or split is None or warm.solver != solver.name or not warm.iterate:
         return warm
-    return replace(warm, states=dict(warm.iterate))
+    if all(name == state for state, name in split.argument.items()):
+        return warm  # it iterates on z itself
+    states = {}
+    for name, own in warm.iterate.items():
+        finite = np.isfinite(own.reshape(len(own), -1)).all(axis=1)
+        states[name] = np.where(finite.reshape(-1, *(1,) * (own.ndim - 1)), own, warm.states[name])
+    return replace(warm, states=states)
 
 
 def _reused_memory(cell: Cell, delta: DeltaRule | None, warm: Solution | None, reuse: str, batch: int) -> DeltaMemory | None:

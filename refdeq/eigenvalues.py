@@ -70,21 +70,34 @@ def dense_dominant(matrices: Array) -> tuple[Dominant, Array, Array]:
     value, error, norms = np.full(batch, np.nan, dtype=np.complex128), np.full(batch, np.nan), np.full(batch, np.nan)
     finite = np.isfinite(matrices).all(axis=(1, 2))
     for b in np.flatnonzero(finite):
-        a = matrices[b]
-        norms[b] = np.linalg.norm(a, 2)
-        eigenvalues[b], condition = _conditions(a)
-        sizes = np.abs(eigenvalues[b])
-        top = int(np.argmax(sizes))
+        # LAPACK scales matrices of extreme size, and scipy.linalg.eig does not undo it; a power of two does, exactly
+        exponent = int(np.frexp(np.abs(matrices[b]).max(initial=0.0))[1])
+        found, top, bound, norm = _dominant_of(np.ldexp(matrices[b], -exponent))
+        eigenvalues[b] = _scaled(found, exponent)
         value[b] = _upper(eigenvalues[b, top])
-        noise = n * UNIT * np.linalg.norm(a)
-        if noise == 0.0:
-            error[b] = 0.0
-            continue
-        raised = np.max(sizes + condition * noise) - sizes[top]
-        elsner = (2 * norms[b] + noise) ** (1 - 1 / n) * noise ** (1 / n)
-        # the radius lies between 0 and the norm, whatever else is known
-        error[b] = min(max(raised, condition[top] * noise), elsner, max(norms[b] - sizes[top], sizes[top]))
+        error[b], norms[b] = np.ldexp(bound, exponent), np.ldexp(norm, exponent)
     return Dominant(value, error, finite), eigenvalues, norms
+
+
+def _dominant_of(a: Array) -> tuple[Array, int, float, float]:
+    """Eigenvalues of a matrix of entries up to 1, which of them is largest, its error, and the norm of the matrix."""
+    n, norm = len(a), float(np.linalg.norm(a, 2))
+    eigenvalues, condition = _conditions(a)
+    sizes = np.abs(eigenvalues)
+    top = int(np.argmax(sizes))
+    noise = n * UNIT * np.linalg.norm(a)
+    if noise == 0.0:
+        return eigenvalues, top, 0.0, norm
+    raised = np.max(sizes + condition * noise) - sizes[top]
+    elsner = (2 * norm + noise) ** (1 - 1 / n) * noise ** (1 / n)
+    # the radius lies between 0 and the norm, whatever else is known
+    error = min(max(raised, condition[top] * noise), elsner, max(norm - sizes[top], sizes[top]))
+    return eigenvalues, top, float(error), norm
+
+
+def _scaled(values: Array, exponent: int) -> Array:
+    scaled: Array = np.ldexp(values.real, exponent) + 1j * np.ldexp(values.imag, exponent)
+    return scaled
 
 
 def _conditions(a: Array) -> tuple[Array, Array]:

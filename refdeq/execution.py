@@ -190,7 +190,7 @@ def finish(solution: Solution, cell: Cell, kernels: Kernels, polish: bool, verif
         f = dense.evaluate({name: kernels.upload(v) for name, v in solution.states.items()}, everyone)
         states = {name: kernels.download(value) for name, value in f.items()}
         cost = None if solution.cost is None else solution.cost.plus_dense_evaluation(cell)
-        solution = replace(solution, states=states, n_eval=solution.n_eval + 1, cost=cost, polished=True)
+        solution = replace(solution, states=states, n_eval=solution.n_eval + 1, cost=cost, polished=True, iterate={})
     if not verify:
         return solution
     z = {name: kernels.upload(value) for name, value in solution.states.items()}
@@ -216,7 +216,8 @@ def _verdict(solution: Solution, residual: np.ndarray, scale: np.ndarray) -> lis
     missed = int((~met & (solution.status == Status.CONVERGED)).sum())
     if not missed:
         return []
-    return [f"{missed} of {len(met)} samples converged by the delta-evaluated residual but not by the dense one"]
+    seen = "the residual of the solve" if solution.memory is None else "the delta-evaluated residual"
+    return [f"{missed} of {len(met)} samples converged by {seen} but not by the dense one"]
 
 
 def run_callable(

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ class Cell:
     ----------
     graph : Graph
     parameters : dict of name to ndarray
-        Shapes and dtype as the graph says; stored as read-only contiguous copies.
+        Shapes and dtype as the graph says; stored as read-only contiguous copies, in a mapping that cannot be changed.
 
     Examples
     --------
@@ -164,7 +165,7 @@ class Cell:
     """
 
     graph: Graph
-    parameters: dict[str, np.ndarray]
+    parameters: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
         if set(self.parameters) != set(self.graph.parameters):
@@ -179,7 +180,11 @@ class Cell:
                 raise ShapeError(f"parameter {name!r}", expected=shape, got=array.shape)
             array.setflags(write=False)
             kept[name] = array
-        object.__setattr__(self, "parameters", kept)
+        # what is derived from the parameters (digest, resolvents) is derived once
+        object.__setattr__(self, "parameters", MappingProxyType(kept))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cell, (self.graph, dict(self.parameters))
 
     def __repr__(self) -> str:
         graph = self.graph

@@ -68,6 +68,8 @@ def save_cell(
     """
     from safetensors.numpy import save
 
+    if not isinstance(cell, Cell):
+        raise ArgumentError("cell", expected="a Cell, after the path", got=type(cell).__name__)
     kept = {name: np.array(array, order="C") for name, array in (extras or {}).items()}
     for name, array in kept.items():
         if array.dtype.kind not in "biuf" or not array.dtype.isnative:
@@ -154,11 +156,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]
     try:
         with safe_open(str(path), framework="numpy") as file:
             header: dict[str, str] = file.metadata() or {}
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"truncated or corrupt ({error})") from error
     except TypeError as error:
         raise FileFormatError(f"holds a dtype that NumPy has not ({error})") from error
+    for name, array in tensors.items():
+        if array.dtype.isbuiltin != 1:  # such as bfloat16, where another package has taught it to NumPy
+            raise FileFormatError(f"holds a dtype that NumPy has not ({name}: {array.dtype})")
+    return header, tensors
 
 
 def _contents(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Loaded:

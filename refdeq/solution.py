@@ -51,7 +51,7 @@ class Solution:
         What the peer would have returned, for a solve in a dialect (S-9); `residual` and `scale` stay those of S-2.
     iterate : dict of state name to (B, ...) ndarray
         What the solver iterated on, after its last step: a splitting's own variable, else the next argument. Empty after a
-        fused plan.
+        fused plan or a polish, and unless the last argument is what is returned.
     solver_state
         The solver's state after its last step, in arrays of the backend; None where there is none.
     states : dict of state name to (B, ...) ndarray

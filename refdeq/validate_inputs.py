@@ -65,7 +65,7 @@ def check_values(
             raise ShapeError(label, expected=f"shape ({', '.join(map(str, wanted))})", got=array.shape)
         arrays[name] = np.ascontiguousarray(array)
         batch = len(array)
-    return arrays
+    return {name: arrays[name] for name in shapes}  # declared order, whatever order was given (S-2)
 
 
 def batch_of(*groups: Mapping[str, np.ndarray]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from refdeq.callable_map import CallableMap
 from refdeq.delta import check_memory, gated_nodes
-from refdeq.errors import ArgumentError
+from refdeq.errors import ArgumentError, MemoryMismatchError
 from refdeq.evaluation import Evaluator
 from refdeq.gradients.reverse import vjp
 from refdeq.graph import Cell
@@ -90,6 +90,12 @@ def frozen_masks(cell: Cell, solution: Solution) -> Arrays:
     memory = solution.memory
     if memory is None or memory.rule is None:
         raise ArgumentError("jacobian", hint="'frozen-mask' needs a solution made with a delta rule")
+    if memory.digest != cell.digest:
+        raise MemoryMismatchError(
+            "solution",
+            hint="its masks belong to another cell: to other weights, or to the one that a splitting has rewritten; "
+            "use jacobian='dense'",
+        )
     check_memory(memory, cell, memory.rule, len(solution.status))
     return {node.name: memory.mask[node.inputs[0]] for node in gated_nodes(cell.graph, memory.rule)}
 

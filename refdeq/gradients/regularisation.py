@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from refdeq.checks import check_choice, check_integer
-from refdeq.errors import ArgumentError, ShapeError
+from refdeq.errors import ShapeError
 from refdeq.gradients import forward
 from refdeq.gradients.linearisation import Arrays, CellPoint
 from refdeq.gradients.products import linearise_solution
@@ -107,8 +107,8 @@ def jacobian_penalty(
     """
     check_integer("vectors", vectors, low=1)
     check_choice("distribution", distribution, ("normal", "rademacher"))
-    if isinstance(rng, bool) or not isinstance(rng, int | np.integer | np.random.Generator):
-        raise ArgumentError("rng", expected="a seed or a numpy.random.Generator", got=type(rng).__name__)
+    if not isinstance(rng, np.random.Generator):
+        check_integer("rng (a seed, or a numpy.random.Generator)", rng, low=0)
     point = linearise_solution(cell, solution)
     if probes is None:
         given = random_vectors(cell, len(solution.status), vectors, rng, distribution)

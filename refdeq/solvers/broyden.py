@@ -74,7 +74,8 @@ class Broyden:
 
     Notes
     -----
-    A zero denominator ``v . dg``, or one whose reciprocal is not finite, ends the sample with BREAKDOWN at its last argument. A
+    A zero denominator ``v . dg``, one whose reciprocal is not finite, or a column u that overflows, ends the sample with
+    BREAKDOWN at its last argument. A
     sample whose residual is exactly zero stays where it is, and needs no update.
 
     Examples
@@ -193,6 +194,8 @@ class Broyden:
         broken: np.ndarray = active & ~np.isfinite(reciprocal[:, 0])
         going = active & ~broken
         kernels.combine([dz, dg, *state.u], weights, going, u)
+        overflowed = going & ~np.isfinite(inner(kernels, [u], u, going, False)[:, 0])
+        broken, going = broken | overflowed, going & ~overflowed
         for row, ring in ((u, state.u), (v, state.v)):
             while going.any() and len(ring) <= slot[going].max():
                 ring.append(new_row(kernels, tuple(row.shape), str(row.dtype)))

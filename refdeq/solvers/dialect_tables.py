@@ -153,6 +153,7 @@ def torchdeq_fixed_point_iter(
     """``fixed_point_iter``."""
     _checked(max_iter, tol, mode)
     _flag("return_final", return_final)
+    _damping("tau", tau)
     rules = _flat_picard(max_iter, tol, mode, tau, 1e-9)
     return KrasnoselskiiMann(alpha=tau), _final(rules) if return_final else rules
 
@@ -180,6 +181,7 @@ def deq_flow_anderson(
 def deq_flow_km(max_iter: int = 50, tol: float = 1e-3, mode: Mode = "rel", alpha: float = 0.9) -> tuple[Solver, PeerRules]:
     """``km_solver`` of DeltaDEQ with ``return_final=True``, its only working setting; `alpha` is its ``f_alpha``."""
     _checked(max_iter, tol, mode)
+    _damping("alpha", alpha)
     rules = _flat_picard(max_iter, tol, mode, alpha, 1e-8)
     return KrasnoselskiiMann(alpha=alpha), _steps_first(rules, returned="last", latest_is_lowest=True)
 
@@ -219,6 +221,10 @@ def _flat_anderson(max_iter: int, tol: float, mode: Mode, eps: float) -> PeerRul
         length=max_iter - 1,
         offset=1,
     )
+
+
+def _damping(name: str, value: Any) -> None:
+    check_number(name, value, "a number in (0, 2]", low=0.0, open_low=True, high=2.0)
 
 
 def _flat_picard(max_iter: int, tol: float, mode: Mode, damping: float, eps: float) -> PeerRules:

@@ -76,7 +76,7 @@ class PeacemanRachford:
     inverse: Literal["fft", "dense"] = "fft"
 
     def __post_init__(self) -> None:
-        if self.alpha != "auto":
+        if not isinstance(self.alpha, str) or self.alpha != "auto":
             check_number("alpha", self.alpha, "a finite number > 0 or 'auto'", low=0.0, open_low=True, high=1e300)
             object.__setattr__(self, "alpha", float(self.alpha))
         check_choice("inverse", self.inverse, ("fft", "dense"))

@@ -90,7 +90,7 @@ class PeerMixing:
         """Keep the newest column and mix (S-9)."""
         slot = state.columns % self.window
         kernels.flatten(list(z.values()), active, state.arguments[slot])
-        kernels.flatten(list(f.values()), active, state.values[slot])
+        kernels.flatten([f[name] for name in z], active, state.values[slot])
         _combine(kernels, [state.values[slot], state.arguments[slot]], [1.0, -1.0], active, state.residuals[slot])
         products = inner(kernels, state.residuals, state.residuals[slot], active, self.coupled)
         state.gram[active, slot] = products[active]

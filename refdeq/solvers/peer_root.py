@@ -98,7 +98,7 @@ class PeerRoot(ABC):
         """Judge the trial, or take a step from an accepted point (S-9)."""
         argument, residual, moved, changed = state.rows
         kernels.flatten(list(z.values()), active, argument)
-        kernels.flatten(list(f.values()), active, residual)
+        kernels.flatten([f[name] for name in z], active, residual)
         mix(kernels, [residual, argument], [1.0, -1.0], active, residual)
         square = self._square(kernels, f, z, active)
         if self.search is not None and state.accepted:

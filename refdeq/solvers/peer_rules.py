@@ -135,7 +135,7 @@ class PeerRules:
         if self.pool == "norm":
             absolute, scale = (np.sqrt((part * part).sum(keepdims=True)) for part in (absolute, scale))
         relative = absolute / (scale + self.eps)
-        if self.pool == "mean":
+        if self.pool == "mean" and len(absolute):
             absolute, relative = absolute.mean(keepdims=True), relative.mean(keepdims=True)
         return absolute, relative
 

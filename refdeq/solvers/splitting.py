@@ -266,7 +266,12 @@ class Rewriter:
 
     def parameter(self, name: str, value: Any) -> str:
         """Add a parameter, rounded once to the dtype of the cell."""
-        return self._builder.parameter(self._fresh(name), np.asarray(value, dtype=np.float64).astype(self.cell.dtype))
+        wide = np.asarray(value, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            rounded = wide.astype(self.cell.dtype)
+        if not np.isfinite(rounded).all():
+            raise ArgumentError("alpha", hint=f"a factor of the splitting is not finite in {self.cell.dtype}: {name}")
+        return self._builder.parameter(self._fresh(name), rounded)
 
     def node(self, op: str, *inputs: str, name: str, **attributes: Any) -> str:
         """Add a node."""
