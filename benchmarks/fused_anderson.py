@@ -1,6 +1,6 @@
 """What the fused plan of Anderson saves: whole solves in one compiled routine against the same solves at op level.
 
-    python benchmarks/fused_anderson.py [--threads 1] [--turns 9] [--json OUT]
+    python benchmarks/fused_anderson.py [--threads 1] [--turns 7] [--json OUT]
 
 RNN cells, the same number of evaluations for all, without a tolerance, so that all samples stay active. The two paths, and
 Picard fused as what the evaluations alone take, are run in turns, and medians over the turns are taken; on one thread it is the
@@ -82,7 +82,7 @@ def show(rows: list[Row], title: str, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--json", type=Path, help="also write the rows there")
     args = parser.parse_args()
     settings = product(SHAPES, ("float32", "float64"), ("strict", "fast"), RULES, WINDOWS)
