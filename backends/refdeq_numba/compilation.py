@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.core.ccallback import CFunc
 
 from refdeq import scalar
 
-__all__ = ["compiled", "inlined", "uncounted"]
+__all__ = ["callback", "compiled", "inlined", "uncounted"]
 
 inlined = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True)
 """Decorator of small functions that must vanish into their callers, exact in bits wherever they end up.
@@ -49,9 +50,34 @@ def compiled(function: Callable[..., Any]) -> Any:
     """
     dispatcher: Any = njit(error_model="numpy", fastmath=False, nogil=True, cache=True)(function)
     if dispatcher is not function:  # NUMBA_DISABLE_JIT hands the function back
-        stored = dispatcher._cache._cache_file
-        stored._source_stamp = (stored._source_stamp, _INLINED_DIGEST)
+        _stamp(dispatcher)
     return dispatcher
+
+
+def callback(function: Callable[..., Any], signature: Any) -> Any:
+    """Compile a function at once for one signature, to be called by its ``address``; kept on disk as :func:`compiled` does.
+
+    Parameters
+    ----------
+    function : callable
+    signature : numba signature
+        Of numbers and pointers, such as ``types.void(types.CPointer(types.float64))``.
+
+    Returns
+    -------
+    object with the attribute `address`, valid as long as the object lives
+    """
+    options = {"error_model": "numpy", "fastmath": False}
+    found: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
+    found.enable_caching()
+    _stamp(found)
+    found.compile()
+    return found
+
+
+def _stamp(compilation: Any) -> None:
+    stored = compilation._cache._cache_file
+    stored._source_stamp = (stored._source_stamp, _INLINED_DIGEST)
 
 
 def _digest_inlined() -> str:

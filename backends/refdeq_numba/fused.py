@@ -9,6 +9,9 @@ Work that cannot change a bit is left out. A row that sends nothing (an *idle* e
 And a Picard row *rests* after an idle evaluation other than its first: its next argument is f, which is the argument it had, so
 that every later evaluation sees what this one saw and only counts. (Under "always" the reference has moved to the value
 meanwhile; the difference is then zero, which a rule that sent nothing before does not send either.)
+
+A solver with a memory steps in a routine of its own, which is called by address for a whole block
+(:mod:`refdeq_numba.fused_anderson`); it replaces ``work.z`` of the live rows.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from refdeq_numba import simd
 from refdeq_numba.compilation import compiled, uncounted
 from refdeq_numba.fused_data import BLOCK
 from refdeq_numba.fused_residual import euclidean, largest
+from refdeq_numba.machine import call_step
 
 __all__ = ["solve_samples"]
 
@@ -227,7 +231,7 @@ def _finish_block(settings, bias, inputs, results, tracks, work, k, first, rows)
                 rows_of.copy_row(n, mask, i, results.mask, b)
         elif s.is_picard:
             rows_of.copy_row(n, f, i, z, i)
-        else:
+        elif s.step == 0:
             rows_of.relax_row(n, s.alpha[0], s.beta[0], f, z, i)
     return n_final
 
@@ -271,4 +275,6 @@ def solve_samples(settings, weights, inputs, results, tracks, work, start, stop)
             stride = _stride(total, settings.n * n_listed, work.ends.shape[1])
             _accumulate_lists(is_simd, is_fast, weights, work.listed, work.ends, work.columns, target, work.d, n_listed, stride)
             n_live -= _finish_block(settings, weights.bias, inputs, results, tracks, work, k, first, rows)
+            if settings.step != 0 and n_live > 0:
+                call_step(settings.step, work.z, work.f, work.is_live, work.table, rows, k)
             k += 1

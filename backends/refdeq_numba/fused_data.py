@@ -52,7 +52,8 @@ class Weights(NamedTuple):
 class Settings(NamedTuple):
     """Every choice of cell, rule, solver, order and stop rule as numbers; a negative tolerance means none.
 
-    ``alpha``, ``beta``, ``slope`` and ``threshold`` are arrays of the cell's dtype: (1,), (1,), (1,) and (n,).
+    ``alpha``, ``beta``, ``slope`` and ``threshold`` are arrays of the cell's dtype: (1,), (1,), (1,) and (n,). ``step`` is the
+    address of the step of a solver with a memory, 0 for Picard and Krasnoselskii-Mann.
     """
 
     n: int
@@ -69,6 +70,7 @@ class Settings(NamedTuple):
     refresh: int
     may_rest: bool
     is_picard: bool
+    step: int
     alpha: np.ndarray
     beta: np.ndarray
     is_simd: bool
@@ -136,7 +138,7 @@ class Work(NamedTuple):
     ``z, f, u, r, d, a, sums, mask`` are (R, L), and ``octets`` is mask seen as uint64; ``columns`` (R, L) and ``ends``
     (R, blocks + 1) are the lists of sent columns and where each block of columns ends in them. Per sample: whether it is live,
     begins its sum anew, sent nothing, rests (see :mod:`refdeq_numba.fused`), and what the stop rule remembers. ``full`` and
-    ``listed`` are lists of rows.
+    ``listed`` are lists of rows. ``table`` is what the step of a solver with a memory gets, empty for others.
     """
 
     z: np.ndarray
@@ -160,6 +162,7 @@ class Work(NamedTuple):
     first_residual: np.ndarray
     older: np.ndarray
     recent: np.ndarray
+    table: np.ndarray
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -245,4 +248,5 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
         first_residual=np.zeros(rows),
         older=np.zeros(rows),
         recent=np.zeros((rows, max(window, 1))),
+        table=np.zeros(0, dtype=np.int64),
     )

@@ -14,7 +14,17 @@ from numba.extending import intrinsic as numba_intrinsic
 
 from refdeq_numba.compilation import inlined
 
-__all__ = ["bits", "from_bits", "fused_multiply_add", "has_fused_multiply_add", "round_to_bfloat16", "round_to_float16"]
+__all__ = [
+    "bits",
+    "call_step",
+    "from_bits",
+    "fused_multiply_add",
+    "has_fused_multiply_add",
+    "intrinsic",
+    "pointer_at",
+    "round_to_bfloat16",
+    "round_to_float16",
+]
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
@@ -40,6 +50,31 @@ def from_bits(_typing, b):
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(types.int64), generate
+
+
+@intrinsic
+def pointer_at(_typing, address, like):
+    """An address as a pointer to numbers of the type of `like`."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like)(types.int64, like), generate
+
+
+@intrinsic
+def call_step(_typing, address, z, f, is_live, table, rows, k):
+    """Call the compiled step of a solver (see :mod:`refdeq_numba.fused_anderson`): four arrays as pointers, two numbers."""
+
+    def generate(context, builder, signature, arguments):
+        arrays = zip(signature.args[1:5], arguments[1:5], strict=True)
+        pointers = [context.make_array(kind)(context, builder, value).data for kind, value in arrays]
+        values = [*pointers, *arguments[5:]]
+        kind = ir.FunctionType(context.get_value_type(types.void), [value.type for value in values])
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, z, f, is_live, table, types.int64, types.int64), generate
 
 
 @intrinsic

@@ -12,7 +12,7 @@ import numpy as np
 
 from refdeq.kernels import GateSpec
 from refdeq.registry import FusedResult, PlanRequest, Refusal
-from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq.solvers import Anderson, KrasnoselskiiMann, Picard
 from refdeq.types import StopRule, Trace
 from refdeq_numba import simd
 from refdeq_numba.fused_data import Inputs, Results, Settings, Tracks, Weights, pack, rows_per_block, workspace
@@ -47,8 +47,9 @@ def make_plan(request: PlanRequest) -> FusedPlan | Refusal:
     >>> make_plan(PlanRequest(solver=Picard(), **ask)).name
     'fc tanh'
     """
-    if type(request.solver) not in (Picard, KrasnoselskiiMann):
-        return Refusal(f"the fused solve steps by Picard or Krasnoselskii-Mann, not by {type(request.solver).__name__}")
+    refused = _refused_solver(request.solver)
+    if refused is not None:
+        return Refusal(refused)
     if request.returned != "last":
         return Refusal(f"the fused solve returns the last argument, not the {request.returned}")
     try:
@@ -60,6 +61,16 @@ def make_plan(request: PlanRequest) -> FusedPlan | Refusal:
         if refused is not None:
             return Refusal(refused)
     return FusedPlan(f"fc {pattern.activation.lower()}", request, pattern)
+
+
+def _refused_solver(solver: Any) -> str | None:
+    if type(solver) not in (Picard, KrasnoselskiiMann, Anderson):
+        return f"the fused solve steps by Picard, Krasnoselskii-Mann or Anderson, not by {type(solver).__name__}"
+    if isinstance(solver, Anderson) and solver.coupled:
+        return "the fused solve treats every sample for itself, and coupled Anderson sums over the batch"
+    if isinstance(solver, Anderson) and solver.form != "differences":
+        return f"the fused solve has Anderson in the form of differences, not of {solver.form}"
+    return None
 
 
 def _refused_gate(gate: GateSpec) -> str | None:
@@ -151,7 +162,7 @@ class FusedExecutor:
         from refdeq_numba.fused import solve_samples  # compiling machinery only when something is solved
 
         batch, n = inputs.z.shape
-        rows = rows_per_block(n, self._dtype)
+        solver, rows = self._plan.request.solver, rows_per_block(n, self._dtype)
         blocks = -(-batch // rows)
         threads = 1 if batch * n * n < _SERIAL_MACS else min(self._threads, blocks)
         length = rows * max(1, min(_BLOCKS_PER_TURN, blocks // (4 * threads)))
@@ -159,6 +170,11 @@ class FusedExecutor:
 
         def take_turns() -> None:
             work = workspace(n, self._dtype, settings.window)
+            if isinstance(solver, Anderson):
+                from refdeq_numba.fused_anderson import memory_of
+
+                memory = memory_of(solver, rows, n, work.z.shape[1], self._dtype, settings.max_eval)
+                work = work._replace(table=memory.table)
             while (first := next(turns)) < batch:
                 solve_samples(settings, self._weights, inputs, results, tracks, work, first, min(first + length, batch))
 
@@ -176,6 +192,7 @@ class FusedExecutor:
         threshold = np.array(np.broadcast_to(0.0 if gate is None else gate.threshold, (pattern.n,)), dtype=dtype)
         is_ge, by_sample = gate is not None and gate.compare == "ge", gate is not None and gate.granularity == "sample"
         is_folded = gate is not None and request.bias == "folded" and pattern.bias is not None
+        step = _step_of(request.solver, dtype)
         window, ratio = (0, 0.0) if stop.stagnation is None else stop.stagnation
         return Settings(
             n=pattern.n,
@@ -190,8 +207,9 @@ class FusedExecutor:
             is_by_sample=by_sample,
             may_send_zeros=by_sample or (is_ge and bool((threshold == 0).any())),
             refresh=request.refresh,
-            may_rest=gate is not None and alpha == 1.0 and request.refresh == 0 and not is_folded,
-            is_picard=alpha == 1.0,
+            may_rest=gate is not None and alpha == 1.0 and request.refresh == 0 and not is_folded and step == 0,
+            is_picard=alpha == 1.0 and step == 0,
+            step=step,
             alpha=np.array([alpha], dtype=dtype),
             beta=np.array([1.0 - alpha], dtype=dtype),
             is_simd=simd.is_enabled(),
@@ -218,6 +236,15 @@ class FusedExecutor:
             r, a = _own(memory.r[pattern.watched]), _own(memory.a[pattern.linear])
         counts = np.zeros(0, dtype=np.int64) if memory is None else _own(memory.count)
         return Inputs(_own(z), entry, phase, multiplier, r, a, counts)
+
+
+def _step_of(solver: Any, dtype: np.dtype) -> int:
+    """Address of the compiled step of a solver with a memory; 0 for the others, which the solve steps for itself."""
+    if not isinstance(solver, Anderson):
+        return 0
+    from refdeq_numba.fused_anderson import compiled_step
+
+    return int(compiled_step(dtype.name).address)
 
 
 def _own(array: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "validation"))
+sys.path[:0] = [str(Path(__file__).parents[1] / "validation"), str(Path(__file__).parent)]
 
 SPECIAL = [
     0.0,

@@ -77,7 +77,9 @@ class OtherSolver:
     ("changes", "reason"),
     [
         ({"solver": OtherSolver()}, "not by OtherSolver"),
-        ({"solver": rd.Anderson()}, "not by Anderson"),
+        ({"solver": rd.Anderson(coupled=True)}, "coupled Anderson sums over the batch"),
+        ({"solver": rd.Anderson(form="weights")}, "Anderson in the form of differences, not of weights"),
+        ({"solver": rd.Anderson(), "returned": "lowest"}, "not the lowest"),
         ({"solver": rd.Broyden()}, "not by Broyden"),
         ({"returned": "lowest"}, "not the lowest"),
     ],
@@ -108,10 +110,20 @@ def test_dialects_run_at_op_level(rng):
             rd.solve(cell, x, dialect=dialect, backend="numba", executor="fused")
 
 
-@pytest.mark.parametrize("solver", [rd.Anderson(), rd.Broyden(), rd.Broyden(line_search="armijo")])
-def test_solvers_with_a_memory_run_at_op_level(rng, solver):
+BY_BROYDEN = "the fused solve steps by Picard, Krasnoselskii-Mann or Anderson, not by Broyden"
+
+
+@pytest.mark.parametrize(
+    ("solver", "reason"),
+    [
+        (rd.Broyden(), BY_BROYDEN),
+        (rd.Broyden(line_search="armijo"), BY_BROYDEN),
+        (rd.Anderson(form="weights"), "the fused solve has Anderson in the form of differences, not of weights"),
+        (rd.Anderson(coupled=True), "the fused solve treats every sample for itself, and coupled Anderson sums over the batch"),
+    ],
+)
+def test_other_solvers_with_a_memory_run_at_op_level(rng, solver, reason):
     cell, x = build(plain), rng.standard_normal((2, 3))
-    reason = f"the fused solve steps by Picard or Krasnoselskii-Mann, not by {type(solver).__name__}"
     assert rd.solve(cell, x, solver=solver, backend="numba").executor == f"op level ({reason})"
     with pytest.raises(rd.errors.UnsupportedError, match=reason):
         rd.solve(cell, x, solver=solver, backend="numba", executor="fused")
