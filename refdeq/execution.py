@@ -216,7 +216,8 @@ def _verdict(solution: Solution, residual: np.ndarray, scale: np.ndarray) -> lis
     missed = int((~met & (solution.status == Status.CONVERGED)).sum())
     if not missed:
         return []
-    seen = "the residual of the solve" if solution.memory is None else "the delta-evaluated residual"
+    is_gated = solution.cost is not None and bool(solution.cost.by_gate)
+    seen = "the delta-evaluated residual" if is_gated else "the residual of the solve"
     return [f"{missed} of {len(met)} samples converged by {seen} but not by the dense one"]
 
 

@@ -98,7 +98,7 @@ def test_a_tampered_run_is_found(what):
     assert kind in {failure.kind for failure in findings.failures}
 
 
-@pytest.mark.parametrize("what", set(TAMPERINGS) - {"accumulator", "residual", "scale"})
+@pytest.mark.parametrize("what", sorted(set(TAMPERINGS) - {"accumulator", "residual", "scale"}))
 def test_a_fast_declaration_excuses_no_tampering_but_in_sums(what):
     tamper, kind = TAMPERINGS[what]
     run = honest_run("fast")
