@@ -236,13 +236,7 @@ def _iterate_of(warm: Solution | None, solver: Solver, split: Split | None) -> S
     """A warm solution with the splitting's own variable in place of z, where the same splitting left one (D-9, S-6b)."""
     if warm is None or split is None or warm.solver != solver.name or not warm.iterate:
         return warm
-    if all(name == state for state, name in split.argument.items()):
-        return warm  # it iterates on z itself
-    states = {}
-    for name, own in warm.iterate.items():
-        finite = np.isfinite(own.reshape(len(own), -1)).all(axis=1)
-        states[name] = np.where(finite.reshape(-1, *(1,) * (own.ndim - 1)), own, warm.states[name])
-    return replace(warm, states=states)
+    return replace(warm, states=dict(warm.iterate))
 
 
 def _reused_memory(cell: Cell, delta: DeltaRule | None, warm: Solution | None, reuse: str, batch: int) -> DeltaMemory | None:

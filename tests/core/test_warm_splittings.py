@@ -49,7 +49,7 @@ def test_peaceman_rachford_goes_on_as_if_it_had_not_stopped(same_bits):
     same_bits(first_argument(cell, x, part, solver), whole.trace.z["z"][4])  # the last evaluation is made again
 
 
-def test_a_sample_that_was_lost_starts_again_from_its_point_and_no_other_does(same_bits):
+def test_a_sample_that_was_lost_does_not_touch_the_warm_start_of_the_others(same_bits):
     cell, x, solver = monotone("float32"), injection("float32"), rd.PeacemanRachford(alpha=1.0)
     x[1] = np.inf
     warm = rd.solve(cell, x, solver=solver, stop=EIGHT)
