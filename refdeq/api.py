@@ -79,7 +79,7 @@ def solve(
         Solve as a peer does (S-9): what :func:`refdeq.dialect` makes, or ``name/method`` with the peer's defaults. It brings
         its own `solver`, `stop` and `returned`, and adds the peer's report to the solution.
     polish : bool
-        Make one more dense evaluation of every sample and return its value (S-4); counted in ``n_eval`` and in the exact ``cost``.
+        Make one more dense evaluation of every sample and return its value (S-4); counted in ``n_eval`` and ``cost.macs``.
     verify : bool
         Report the residual of the dense f at the returned point (S-2b); costs one evaluation that no count contains.
     trace : bool
