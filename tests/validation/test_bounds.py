@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planting.orders import ORDERS
-from refdeq_validation import bounds
-from refdeq_validation.comparing import Comparer
-from refdeq_validation.nodes import linear_node
-from refdeq_validation.verdicts import Findings
+from refdeq_validation.judge import bounds
+from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.nodes import linear_node
+from refdeq_validation.judge.verdicts import Findings
 
 DTYPES = ("float32", "float64")
 

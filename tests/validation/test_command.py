@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 from refdeq_validation import report as reporting
+from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.session import Row
-from refdeq_validation.verdicts import Failure, Findings
 from typer.testing import CliRunner
 
 from refdeq import registry

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refdeq_validation import arithmetic
-from refdeq_validation.compiled import activation
-from refdeq_validation.nodes import linear_node
+from refdeq_validation.judge import arithmetic
+from refdeq_validation.judge.compiled import activation
+from refdeq_validation.judge.nodes import linear_node
 
 from refdeq import scalar
 

@@ -6,9 +6,9 @@ import copy
 
 import numpy as np
 import pytest
-from refdeq_validation.fourier import defined_dft, dft_bound, strict_dft
-from refdeq_validation.graphs import every_operator_cell
-from refdeq_validation.replay import replay
+from refdeq_validation.designed.graphs import every_operator_cell
+from refdeq_validation.judge.fourier import defined_dft, dft_bound, strict_dft
+from refdeq_validation.judge.replay import replay
 from refdeq_validation.runner import run_data
 
 import refdeq as rd

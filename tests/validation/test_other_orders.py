@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planting.orders import ORDERS, OtherOrder
 from refdeq_numba.machine import has_fused_multiply_add
-from refdeq_validation.cases import designed_cases
+from refdeq_validation.designed.families import designed_cases
 from refdeq_validation.runner import judge_case
 
 from refdeq.registry import load_backend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from refdeq_validation import stops
+from refdeq_validation.judge import stops
 
 from refdeq.types import Status, StopRule, Trace
 

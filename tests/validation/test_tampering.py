@@ -6,10 +6,10 @@ import copy
 
 import numpy as np
 import pytest
-from refdeq_validation.graphs import every_operator_cell, linear_cell
-from refdeq_validation.replay import replay
+from refdeq_validation.designed.graphs import every_operator_cell, linear_cell
+from refdeq_validation.judge.replay import replay
+from refdeq_validation.judge.verdicts import Findings
 from refdeq_validation.runner import run_data
-from refdeq_validation.verdicts import Findings
 
 import refdeq as rd
 

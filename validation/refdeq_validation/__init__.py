@@ -1,5 +1,6 @@
 """The judge: proves that a backend follows ``docs/semantics.md``, from the backend's own bits.
 
-The judging modules (:mod:`~refdeq_validation.replay` and what it imports) share only ``refdeq.types`` and ``refdeq.scalar``
-with what they judge; :mod:`~refdeq_validation.runner` is the part that runs backends. Start reading at ``replay.replay``.
+The judging modules (:mod:`~refdeq_validation.judge`) share only ``refdeq.types`` and ``refdeq.scalar`` with what they judge;
+:mod:`~refdeq_validation.runner` and :mod:`~refdeq_validation.protocol.adapter` run backends. Start reading at
+:mod:`~refdeq_validation.protocol.problem`.
 """

@@ -98,7 +98,7 @@ def _find_backends(
 
 def _select(cells: list[str] | None, presets: list[str] | None) -> tuple[list[str], list[str]]:
     from refdeq.models import trained_names
-    from refdeq_validation.cases import PRESET_NAMES
+    from refdeq_validation.designed.families import PRESET_NAMES
 
     known = ["designed", "sine", *(name for name in trained_names() if name != "sine")]
     for option, chosen, allowed in (("--cell", cells, known), ("--preset", presets, list(PRESET_NAMES))):

@@ -12,11 +12,11 @@ from refdeq.registry import Backend
 from refdeq.solution import Solution
 from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, StopRule
-from refdeq_validation.cases import Case
-from refdeq_validation.comparing import Comparer
-from refdeq_validation.replay import replay
-from refdeq_validation.run import Run
-from refdeq_validation.verdicts import Findings
+from refdeq_validation.designed.families import Case
+from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.replay import replay
+from refdeq_validation.judge.run import Run
+from refdeq_validation.judge.verdicts import Findings
 
 __all__ = ["judge_case", "judge_solve", "run_data"]
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from refdeq.models import TrainedModel, load_trained
-from refdeq_validation.cases import PRESET_NAMES, Case, designed_cases
+from refdeq_validation.designed.families import PRESET_NAMES, Case, designed_cases
 from refdeq_validation.session import Declaration, Row, inputs_judged, judge_designed, judge_trained, time_rows
 
 __all__ = ["Selection", "planned_ids", "run"]

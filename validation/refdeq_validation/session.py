@@ -15,9 +15,9 @@ from refdeq.models import TrainedModel
 from refdeq.registry import Backend
 from refdeq.solution import Solution
 from refdeq.types import DeltaRule, StopRule
-from refdeq_validation.cases import PRESET_NAMES, Case
+from refdeq_validation.designed.families import PRESET_NAMES, Case
+from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.runner import judge_case, judge_solve
-from refdeq_validation.verdicts import Failure, Findings
 
 __all__ = ["Declaration", "Row", "declarations", "inputs_judged", "judge_designed", "judge_trained", "time_rows"]
 

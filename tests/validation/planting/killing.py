@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refdeq_validation.cases import PRESET_NAMES, Case, designed_cases
+from refdeq_validation.designed.families import PRESET_NAMES, Case, designed_cases
 from refdeq_validation.session import Declaration, Row, judge_designed, judge_trained
 
 from planting.patching import Patch

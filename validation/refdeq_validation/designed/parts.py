@@ -13,7 +13,7 @@ from refdeq.graph import Cell
 from refdeq.solution import Solution
 from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, StopRule
-from refdeq_validation.graphs import linear_cell
+from refdeq_validation.designed.graphs import linear_cell
 
 __all__ = ["ONE", "PRESET_NAMES", "Case", "rules", "unit_step"]
 

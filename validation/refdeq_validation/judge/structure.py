@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from refdeq_validation.comparing import Comparer
-from refdeq_validation.nodes import NodeData
-from refdeq_validation.run import Run
+from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.nodes import NodeData
+from refdeq_validation.judge.run import Run
 
 __all__ = ["has_structure"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from refdeq_validation import bounds, fourier
-from refdeq_validation.arithmetic import same_bits
-from refdeq_validation.nodes import LinearNode
-from refdeq_validation.verdicts import Failure, Findings, show
+from refdeq_validation.judge import bounds, fourier
+from refdeq_validation.judge.arithmetic import same_bits
+from refdeq_validation.judge.nodes import LinearNode
+from refdeq_validation.judge.verdicts import Failure, Findings, show
 
 __all__ = ["Comparer"]
 

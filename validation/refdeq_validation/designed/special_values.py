@@ -8,8 +8,8 @@ import numpy as np
 
 from refdeq.graph import Cell
 from refdeq.types import DeltaRule
-from refdeq_validation.designed import ONE, Case, rules, unit_step
-from refdeq_validation.graphs import linear_cell, scalar_cell
+from refdeq_validation.designed.graphs import linear_cell, scalar_cell
+from refdeq_validation.designed.parts import ONE, Case, rules, unit_step
 
 __all__ = ["specials"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from refdeq_validation.compiled import activation
+from refdeq_validation.judge.compiled import activation
 
 __all__ = ["apply_exact", "decide_all", "next_reference", "norms", "or_over_groups", "same_bits"]
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from refdeq.types import GateOverride
-from refdeq_validation import arithmetic, bounds, stops
-from refdeq_validation.comparing import Comparer
-from refdeq_validation.nodes import LinearNode, classify, linear_node
-from refdeq_validation.run import Run
-from refdeq_validation.structure import has_structure
-from refdeq_validation.verdicts import Findings
+from refdeq_validation.judge import arithmetic, bounds, stops
+from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.nodes import LinearNode, classify, linear_node
+from refdeq_validation.judge.run import Run
+from refdeq_validation.judge.structure import has_structure
+from refdeq_validation.judge.verdicts import Findings
 
 __all__ = ["replay"]
 

@@ -2,8 +2,8 @@
 
 A unit step (level L1) is a solve of one evaluation from given memory; a sequence (level L2) is a solve of several. Both are
 judged by replay. Families: ``tie`` (differences exactly at the threshold and one ulp beside it), ``special`` (NaN, infinities,
-signed zeros, subnormals; see :mod:`refdeq_validation.special_values`), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape`` (odd
-sizes, batch 1 and many), ``decision`` (residuals exactly at a limit), ``sequence`` (freezing, statuses, damping, norms),
+signed zeros, subnormals; see :mod:`refdeq_validation.designed.special_values`), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape``
+(odd sizes, batch 1 and many), ``decision`` (residuals exactly at a limit), ``sequence`` (freezing, statuses, damping, norms),
 ``warm``, ``rule`` (every other choice of a rule), ``graph`` (cells with an entry, a phase and a filter; convolutions and every
 operator, op level only).
 """
@@ -20,9 +20,9 @@ from refdeq.graph import Cell
 from refdeq.models import fourier, siren
 from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, GateOverride, StopRule
-from refdeq_validation.designed import PRESET_NAMES, Case, rules, unit_step
-from refdeq_validation.graphs import convolution_cell, every_operator_cell, linear_cell, scalar_cell, skewed_cell
-from refdeq_validation.special_values import specials
+from refdeq_validation.designed.graphs import convolution_cell, every_operator_cell, linear_cell, scalar_cell, skewed_cell
+from refdeq_validation.designed.parts import PRESET_NAMES, Case, rules, unit_step
+from refdeq_validation.designed.special_values import specials
 
 __all__ = ["PRESET_NAMES", "Case", "designed_cases"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refdeq.types import DeltaRule
-from refdeq_validation import sums
+from refdeq_validation.judge import sums
 
 __all__ = ["LinearNode", "classify", "linear_node"]
 

@@ -1,0 +1,1 @@
+"""Designed solves of whole cells, for backends of :mod:`refdeq.registry`; judged by trace replay."""

@@ -1,0 +1,34 @@
+"""Which judge reads a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from refdeq_validation.cases.model import Case
+from refdeq_validation.judge.steps import judge_steps
+from refdeq_validation.judge.verdicts import Findings
+from refdeq_validation.protocol.manifest import Claims
+from refdeq_validation.protocol.transcript import Transcript
+
+__all__ = ["JUDGES", "judge"]
+
+JUDGES: Mapping[str, Callable[[Case, Transcript, Claims], Findings]] = {"L1": judge_steps, "L2": judge_steps}
+"""By level."""
+
+
+def judge(case: Case, transcript: Transcript, claims: Claims) -> Findings:
+    """Judge what an implementation answered to a case.
+
+    Parameters
+    ----------
+    case : Case
+    transcript : Transcript
+    claims : Claims
+        What the implementation declared: they choose the model of arithmetic.
+
+    Returns
+    -------
+    Findings
+        Violations of the transcript are failures too.
+    """
+    return JUDGES[case.level](case, transcript, claims)

@@ -1,0 +1,1 @@
+"""Reports for people and machines: JSON, HTML, JUnit, summary, badge."""
