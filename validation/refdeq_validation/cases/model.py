@@ -95,7 +95,8 @@ class Case:
         One sentence.
     flags : tuple of str
     witness : mapping
-        Facts that its generator proved (JSON-able).
+        Facts that were proved about the case (JSON-able; :mod:`refdeq_validation.cases.witness`). No part of its id: a stronger
+        proof leaves the case what it is.
     """
 
     slug: str
@@ -130,8 +131,9 @@ class Case:
 
     @cached_property
     def id(self) -> str:
-        """``op/family/slug-xxxxxxxx``: the last part is the head of the SHA-256 of the canonical JSON."""
-        text = json.dumps(self.as_data(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        """``op/family/slug-xxxxxxxx``: the last part is the head of the SHA-256 of the canonical JSON without the witness."""
+        data = {name: value for name, value in self.as_data().items() if name != "witness"}
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         digest = hashlib.sha256(text.encode()).hexdigest()
         return f"{self.problem.op.lower()}/{self.family}/{self.slug}-{digest[:8]}"
 
