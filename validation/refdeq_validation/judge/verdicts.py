@@ -81,6 +81,10 @@ class Findings:
         The first ``KEPT``.
     failed : int
         All of them.
+    ambiguous, flipped : int
+        Decisions that the margin rule leaves open, and those of them that fell the other way.
+    notes : list of str
+        What is reported and never decides: distances to golden, warnings.
     """
 
     decisions: int = 0
@@ -88,6 +92,9 @@ class Findings:
     worst: float = 0.0
     failures: list[Failure] = field(default_factory=list)
     failed: int = 0
+    ambiguous: int = 0
+    flipped: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -105,5 +112,8 @@ class Findings:
         self.decisions += other.decisions
         self.values += other.values
         self.worst = max(self.worst, other.worst)
+        self.ambiguous += other.ambiguous
+        self.flipped += other.flipped
+        self.notes += other.notes
         self.failed += other.failed
         self.failures += other.failures[: KEPT - len(self.failures)]

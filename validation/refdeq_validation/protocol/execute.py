@@ -90,7 +90,13 @@ def _perform(case: Case, call: Call, session: Session, claims: Claims) -> Mappin
         return results
     if call.name == "solve":
         keep, trace = bool(call.options.get("keep", False)), bool(call.options.get("trace", False))
-        return dict(session.solve(arrays["x"], arrays["z0"], keep=keep, trace=trace))
+        results = dict(session.solve(arrays["x"], arrays["z0"], keep=keep, trace=trace))
+        if "state" in claims.offers and problem.rule is not None:
+            batch = len(arrays["z0"])
+            r, a = (np.full((batch, *n), np.nan, problem.dtype) for n in (problem.shape, problem.out_shape))
+            session.get_state(r, a)
+            results |= {"r": r, "a": a}
+        return results
     jacobian = str(call.options.get("jacobian", "dense"))
     return dict(session.gradient(arrays["x"], arrays["z"], arrays["cotangent"], jacobian=jacobian))
 

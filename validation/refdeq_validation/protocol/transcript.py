@@ -39,7 +39,8 @@ class Answer:
     name : str
         Name of the call.
     results : mapping of str to ndarray
-        ``step``: mask, y, and r, a where the state is offered; ``solve`` and ``gradient``: what they return.
+        ``step``: mask, y; ``solve`` and ``gradient``: what they return; after a step or a solve under a delta rule also r, a
+        where the state is offered.
     error : {"", "refused", "unsupported", "crash"}
         ``refused``: ValueError or TypeError; ``unsupported``: NotImplementedError; ``crash``: anything else.
     text : str
