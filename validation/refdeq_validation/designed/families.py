@@ -188,10 +188,12 @@ def _graphs(dtype: str) -> Iterator[Case]:
             for title, grain in grains.items():
                 rule = DeltaRule.preset(preset, threshold=0.05, **grain)
                 yield Case(f"graph-conv{rank}d-{title}-{preset}-{dtype}", "graph", cell, x, z0, rule, stop)
+        yield Case(f"graph-conv{rank}d-dense-{dtype}", "graph", cell, x, z0, None, stop)
     cell = skewed_cell(dtype)
     x, z0 = (rng.standard_normal((2, *cell.graph.injections["x"])).astype(dtype) for _ in range(2))
     for preset, rule in rules(0.1):
         yield Case(f"graph-skewed-{preset}-{dtype}", "graph", cell, x, z0, rule, replace(stop, max_eval=3))
+    yield Case(f"graph-skewed-dense-{dtype}", "graph", cell, x, z0, None, replace(stop, max_eval=3))
     for title, cell in _network_cells(dtype).items():
         x = rng.uniform(-1.0, 1.0, (9, 2)).astype(dtype)
         for preset, rule in rules(0.05):

@@ -32,6 +32,8 @@ def specials(dtype: str) -> Iterator[Case]:
         yield unit_step(f"special-overflow-{preset}-{dtype}", "special", rule, huge, -huge)
         yield _poisoned_columns(preset, rule, dtype)
         yield _infinite_weights(preset, rule, dtype)
+    for narrow in ("float16", "bfloat16"):
+        yield _feedback(narrow, dtype)
     for activation in ACTIVATIONS:
         yield _arguments(activation, dtype)
 
@@ -59,6 +61,17 @@ def _infinite_weights(preset: str, rule: DeltaRule, dtype: str) -> Case:
     z0[1, 1], z0[2, 5] = 0.0, -0.0
     cell = Cell(cell.graph, {**cell.parameters, "W": w})
     return Case(f"special-infinite-weights-{preset}-{dtype}", "special", cell, np.zeros((3, n), dtype), z0, rule, ONE)
+
+
+def _feedback(narrow: str, dtype: str) -> Case:
+    """Differences at the ends of a narrow format, halfway between two of its numbers, and among its subnormals (D-4)."""
+    bits, largest, tiny = (11, 65504.0, 2.0**-24) if narrow == "float16" else (8, 3.3895313892515355e38, 2.0**-133)
+    half = 2.0**-bits  # of the spacing of the format at 1
+    values = [1 + half, 1 + 3 * half, 1 + half * (1 + 2.0**-10), 2 - half, largest, largest * (1 + half / 2), largest * 1.001]
+    values += [largest * (1 + half), tiny, tiny / 2, 1.5 * tiny, 2.5 * tiny, tiny * 0.75, 2.0**15, 3.0e38]
+    u = np.array([[sign * value for value in values] for sign in (1.0, -1.0)]).astype(dtype)
+    rule = DeltaRule(threshold=0.0, memory="feedback", feedback_format=narrow)  # type: ignore[arg-type]
+    return unit_step(f"special-feedback-{narrow}-{dtype}", "special", rule, u, np.zeros_like(u))
 
 
 def _arguments(activation: str, dtype: str) -> Case:
