@@ -104,6 +104,10 @@ def _sequences(dtype: str) -> Iterator[Case]:
             name = f"sequence-lowest-{title}-{preset}-{dtype}"
             yield Case(name, "sequence", cell, injection, z0, rule, stop, solver, returned="lowest")
     yield Case(f"sequence-dense-{dtype}", "sequence", tanh, x, z0, None, StopRule(rtol=1e-3, max_eval=12), damped)
+    # alpha = 1 is Picard (S-6): -0 stays -0, where fl(0 z + f) would make it +0
+    ones = np.array([[0.0], [1.0], [np.inf]], dtype)
+    undamped, stop = KrasnoselskiiMann(alpha=1.0), StopRule(max_eval=3)
+    yield Case(f"sequence-undamped-{dtype}", "sequence", scalar_cell("Neg", dtype), ones, 0.0 * z0[:3, :1], None, stop, undamped)
 
 
 def _decisions(dtype: str) -> Iterator[Case]:
