@@ -7,31 +7,33 @@ from typing import Any
 import numpy as np
 
 from refdeq.types import DeltaRule
+from refdeq_validation.lab.formats import narrowed, store
+from refdeq_validation.protocol.problem import Problem
 
 __all__ = ["gate"]
 
 Array = np.ndarray[Any, Any]
 
 
-def gate(u: Array, r: Array, rule: DeltaRule) -> tuple[Array, Array, Array]:
+def gate(u: Array, r: Array, rule: DeltaRule, problem: Problem) -> tuple[Array, Array, Array]:
     """Mask, gated difference and next reference of one evaluation that is not a dense start."""
-    delta = difference(u, r, rule)
-    mask = share(decide(delta, threshold_of(rule, u), rule), rule)
+    delta = difference(u, r, rule, problem)
+    mask = share(decide(delta, threshold_of(rule, u, problem), rule), rule)
     d = np.where(mask, delta, u.dtype.type(0))
-    return mask, *remember(u, r, d, mask, rule)
+    return mask, *remember(u, r, d, mask, rule, problem)
 
 
-def difference(u: Array, r: Array, rule: DeltaRule) -> Array:
+def difference(u: Array, r: Array, rule: DeltaRule, problem: Problem) -> Array:
     """Difference (D-1)."""
     if rule.delta_dtype is None:
-        return np.asarray(u - r)
+        return store(problem, u - r)
     narrow = np.dtype(rule.delta_dtype)
     return np.asarray((u.astype(narrow) - r.astype(narrow)).astype(u.dtype))
 
 
-def threshold_of(rule: DeltaRule, u: Array) -> Array:
+def threshold_of(rule: DeltaRule, u: Array, problem: Problem) -> Array:
     """Threshold, rounded once, shaped against a sample."""
-    tau = np.asarray(rule.threshold).astype(u.dtype)
+    tau = store(problem, np.asarray(rule.threshold, dtype=np.float64))
     return tau.reshape(-1, *(1,) * (u.ndim - 2)) if tau.ndim else tau
 
 
@@ -63,25 +65,11 @@ def share(sent: Array, rule: DeltaRule) -> Array:
     return out
 
 
-def remember(u: Array, r: Array, d: Array, mask: Array, rule: DeltaRule) -> tuple[Array, Array]:
+def remember(u: Array, r: Array, d: Array, mask: Array, rule: DeltaRule, problem: Problem) -> tuple[Array, Array]:
     """Gated difference as it is propagated, and next reference (D-4)."""
     if rule.memory == "always":
         return d, u.copy()
     if rule.memory == "sent":
         return d, np.where(mask, u, r)
     q = narrowed(d, str(rule.feedback_format))
-    return q, np.where(mask, r + q, r)
-
-
-def narrowed(values: Array, name: str) -> Array:
-    """Values rounded to a narrow format, nearest even (D-4)."""
-    if name == "float16":
-        return values.astype(np.float16).astype(values.dtype)
-    # bfloat16: eight significant bits, by scaling to integers; exact in float64
-    wide = values.astype(np.float64)
-    _, exponent = np.frexp(wide)
-    unit = np.ldexp(1.0, np.maximum(exponent, -125) - 8)
-    rounded = np.rint(wide / unit) * unit
-    largest = 3.3895313892515355e38
-    rounded = np.where(np.abs(rounded) > largest, np.copysign(np.inf, wide), rounded)
-    return np.where(np.isfinite(wide), rounded, wide).astype(values.dtype)
+    return q, np.where(mask, store(problem, r + q), r)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from refdeq_validation.lab.accumulate import accumulate
-from refdeq_validation.lab.gate import gate
+from refdeq_validation.lab.gradient import gradient
+from refdeq_validation.lab.node import Node
+from refdeq_validation.lab.solve import solve
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.problem import Problem
 
-__all__ = ["Lab", "LabSession"]
+__all__ = ["CLAIMS", "Lab", "LabSession"]
 
 Array = np.ndarray[Any, Any]
 
@@ -25,92 +26,87 @@ class LabSession:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.batch: int | None = None
+        self.node: Node | None = None
 
     def reset(self, batch: int) -> None:
         """Forget r and a (D-9)."""
-        problem = self.problem
         if batch < 0:
             raise ValueError(f"batch: expected an integer >= 0, got {batch}")
-        self.batch = batch
-        self.r = np.zeros((batch, *problem.shape), problem.dtype)
-        self.a = np.zeros((batch, *problem.out_shape), problem.dtype)
-        if self.folded:
-            self.a = self.a + self.bias
-        self.count = np.zeros(batch, np.int64)
-
-    @property
-    def folded(self) -> bool:
-        """Whether the accumulator carries the bias (D-6)."""
-        rule = self.problem.rule
-        return rule is not None and rule.bias == "folded" and self.problem.bias is not None
-
-    @property
-    def bias(self) -> Array:
-        """Bias, shaped against a sample of the output."""
-        assert self.problem.bias is not None
-        return self.problem.bias.reshape(-1, *(1,) * (len(self.problem.out_shape) - 1))
+        self.node = Node(self.problem, batch)
 
     def step(self, u: Array, mask: Array, y: Array) -> None:
         """One evaluation."""
-        self.check("u", u, self.problem.shape)
-        mask[...], y[...] = self.evaluate(u)
+        node = self.ready()
+        batch = len(node.count)
+        self.check("u", u, batch, self.problem.shape)
+        with np.errstate(all="ignore"):
+            mask[...], y[...] = node.evaluate(u, np.arange(batch))
 
-    def evaluate(self, u: Array) -> tuple[Array, Array]:
-        """Advance the gate (D-1 to D-5), accumulate (D-6, N-6), refresh (D-12); mask and output."""
-        rule = self.problem.rule
-        assert rule is not None
-        mask, d, r = gate(u, self.r, rule)
-        start = (self.count == 0) & (rule.start == "dense")
-        due = (self.count > 0) & (self.count % rule.refresh == 0) if rule.refresh else np.zeros(len(u), bool)
-        for b in np.flatnonzero(start):
-            mask[b], d[b], r[b] = True, u[b], u[b]
-        self.r = r
-        self.propagate(d, mask, start, due)
-        self.count = self.count + 1
-        return mask, self.output()
-
-    def propagate(self, d: Array, mask: Array, start: Array, due: Array) -> None:
-        """Change the accumulator by what was sent; start and refresh compute it anew."""
-        dense = start | due
-        values, sent = d.copy(), mask.copy()
-        values[due], sent[dense] = self.r[due], True
-        a = np.zeros_like(self.a) if self.folded else self.a.copy()
-        a[dense] = 0.0
-        accumulate(self.problem, values, sent, a)
-        if self.folded:
-            total = a + self.bias
-            lift = dense.reshape(-1, *(1,) * (a.ndim - 1))
-            a = np.where(lift, total, (total + self.a) - self.bias)
-        self.a = a
-
-    def output(self) -> Array:
-        """Output from the accumulator (D-6)."""
-        return self.a.copy() if self.folded or self.problem.bias is None else self.a + self.bias
+    def ready(self) -> Node:
+        """The gate state; calling before a reset is a mistake."""
+        if self.node is None:
+            raise ValueError("call reset or set_state first")
+        return self.node
 
     def set_state(self, r: Array, a: Array, count: Array) -> None:
         """Continue from a given state."""
         batch = len(count)
-        self.check("r", r, self.problem.shape, batch)
-        self.check("a", a, self.problem.out_shape, batch)
-        self.batch, self.r, self.a, self.count = batch, r.copy(), a.copy(), count.copy()
+        self.check("r", r, batch, self.problem.shape)
+        self.check("a", a, batch, self.problem.out_shape)
+        if count.dtype.kind not in "iu" or count.ndim != 1 or (count < 0).any():
+            raise ValueError(f"count: expected integers >= 0, one per sample, got {count!r}")
+        node = Node(self.problem, batch)
+        node.r, node.a, node.count = r.copy(), a.copy(), count.astype(np.int64)
+        self.node = node
 
     def get_state(self, r: Array, a: Array) -> None:
         """Write the state."""
-        r[...], a[...] = self.r, self.a
+        node = self.ready()
+        r[...], a[...] = node.r, node.a
 
-    def check(self, name: str, array: Array, shape: tuple[int, ...], batch: int | None = None) -> None:
+    def solve(self, x: Array, z0: Array, *, keep: bool, trace: bool) -> Mapping[str, Array]:
+        """Solve for the fixed point of the cell."""
+        batch = len(z0)
+        self.check("z0", z0, batch, self.problem.shape)
+        self.check("x", x, batch, self.problem.out_shape)
+        if keep and len(self.ready().count) != batch:
+            raise ValueError(f"z0: expected the batch of the kept state, {len(self.ready().count)}, got {batch}")
+        if not keep:
+            self.node = Node(self.problem, batch)
+        with np.errstate(all="ignore"):
+            return solve(self.problem, self.ready(), x, z0, trace)
+
+    def gradient(self, x: Array, z: Array, cotangent: Array, *, jacobian: str) -> Mapping[str, Array]:
+        """Implicit gradient at a point (G-1)."""
+        batch = len(z)
+        self.check("z", z, batch, self.problem.shape)
+        self.check("x", x, batch, self.problem.out_shape)
+        self.check("cotangent", cotangent, batch, self.problem.shape)
+        if jacobian not in ("dense", "frozen-mask"):
+            raise ValueError(f"jacobian: expected 'dense' or 'frozen-mask', got {jacobian!r}")
+        frozen = None
+        if jacobian == "frozen-mask":
+            frozen = self.masks(batch)
+        with np.errstate(all="ignore"):
+            return gradient(self.problem, x, z, cotangent, frozen)
+
+    def masks(self, batch: int) -> Array:
+        """Masks of the last evaluation (G-1)."""
+        node = self.ready()
+        if self.problem.rule is None or len(node.count) != batch:
+            raise ValueError("jacobian: 'frozen-mask' needs a solve with a delta rule and the same batch before it")
+        return node.sent
+
+    def check(self, name: str, array: Array, batch: int, shape: tuple[int, ...]) -> None:
         """Refuse wrong shapes and dtypes."""
-        batch = self.batch if batch is None else batch
-        if batch is None:
-            raise ValueError("call reset or set_state first")
         if not isinstance(array, np.ndarray) or array.shape != (batch, *shape):
             raise ValueError(f"{name}: expected shape {(batch, *shape)}, got {getattr(array, 'shape', array)}")
         if array.dtype != np.dtype(self.problem.dtype):
             raise TypeError(f"{name}: expected {self.problem.dtype}, got {array.dtype}")
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Forget everything."""
+        self.node = None
 
 
 class Lab:
@@ -131,9 +127,12 @@ class Lab:
 CLAIMS = Claims(
     name="lab",
     version="1",
-    offers=("state",),
+    offers=("state", "solve", "trace", "gradient"),
     ops=("Gemm", "Conv"),
     dtypes=("float32", "float64"),
+    storage=("float16", "bfloat16"),
+    solvers=("picard", "krasnoselskii-mann", "anderson", "broyden"),
+    activations=("Identity", "Relu", "LeakyRelu", "Tanh", "Sigmoid", "Sin", "Cos", "Exp"),
     compare=("gt", "ge"),
     memory=("sent", "always", "feedback"),
     start=("dense", "zero"),
