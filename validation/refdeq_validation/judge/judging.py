@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from refdeq_validation.cases.model import Case
 from refdeq_validation.judge.steps import judge_steps
-from refdeq_validation.judge.verdicts import Findings
+from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.transcript import Transcript
 
@@ -31,4 +31,8 @@ def judge(case: Case, transcript: Transcript, claims: Claims) -> Findings:
     Findings
         Violations of the transcript are failures too.
     """
-    return JUDGES[case.level](case, transcript, claims)
+    findings = JUDGES[case.level](case, transcript, claims)
+    for violation in transcript.violations:
+        name = case.calls[violation.call].name if violation.call < len(case.calls) else ""
+        findings.add(Failure(violation.kind, violation.call, name, (), "the contract kept", violation.text))
+    return findings

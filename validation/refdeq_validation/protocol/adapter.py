@@ -121,6 +121,7 @@ def _claims(backend: Backend, order: str, path: str) -> Claims:
         inactive_columns=info.inactive_columns,
         determinism=info.determinism if order == "strict" else min(info.determinism, "R3"),
         activation=info.activation,
+        alignment="any",
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from refdeq.errors import ArgumentError
 
-__all__ = ["GROUPS", "Claims"]
+__all__ = ["BACKEND_KEYS", "GROUPS", "Claims"]
 
 GROUPS = ("state", "solve", "trace", "gradient")
+
+BACKEND_KEYS = ("name", "version", "python", "command")
+"""Of the table ``[backend]``; the last two say how to reach the implementation (:mod:`refdeq_validation.protocol.loading`)."""
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "order": ("strict", "fast"),
@@ -21,6 +24,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "inactive_columns": ("skip", "read"),
     "determinism": ("R0", "R1", "R2", "R3", "R4", "R5"),
     "activation": ("strict", "native"),
+    "alignment": ("natural", "any"),
 }
 
 _LISTS: Mapping[str, tuple[str, ...]] = {
@@ -68,6 +72,10 @@ class Claims:
         N-8.
     activation_ulp : float
         With ``native``: largest error of an activation in units in the last place.
+    alignment : {"natural", "any"}
+        Whether arrays may start at any byte, or only at multiples of their item size.
+    largest : int
+        Elements of the largest array that is accepted, such as 2^31 - 1 where 32-bit indices are used; 0 for no limit.
     timeout : float
         Seconds that one call may take.
 
@@ -99,6 +107,8 @@ class Claims:
     determinism: str = "R0"
     activation: str = "strict"
     activation_ulp: float = 0.0
+    alignment: str = "natural"
+    largest: int = 0
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
@@ -112,38 +122,76 @@ class Claims:
                 raise ArgumentError(f"claims.{name}", expected=f"distinct values out of {', '.join(allowed)}", got=repr(values))
         if not self.name:
             raise ArgumentError("backend.name", expected="a name", got=repr(self.name))
-        if not self.activation_ulp >= 0.0 or not self.timeout > 0.0:
-            raise ArgumentError(
-                "claims", expected="activation_ulp >= 0 and timeout > 0", got=(self.activation_ulp, self.timeout)
-            )
+        for name in ("activation_ulp", "largest"):
+            if not getattr(self, name) >= 0:
+                raise ArgumentError(f"claims.{name}", expected="a number >= 0", got=getattr(self, name))
+        if not 0.0 < self.timeout < float("inf"):
+            raise ArgumentError("claims.timeout", expected="a finite number of seconds > 0", got=self.timeout)
 
     @classmethod
-    def from_manifest(cls, manifest: Mapping[str, Any]) -> Claims:
-        """Read ``[backend]`` and ``[claims]`` of a manifest; unknown keys are errors.
+    def from_manifest(cls, manifest: Mapping[str, Any], source: str = "manifest") -> Claims:
+        """Read ``[backend]`` and ``[claims]`` of a manifest; a key that does not exist, or in the wrong table, is an error.
 
+        Parameters
+        ----------
+        manifest : mapping
+            As a TOML reader gives it.
+        source : str
+            Name of its file, for messages.
+
+        Raises
+        ------
+        ArgumentError
+            Naming file and key.
+
+        Examples
+        --------
         >>> Claims.from_manifest({"backend": {"name": "mine"}, "claims": {"order": "fast"}}).order
         'fast'
         """
-        unknown = sorted(set(manifest) - {"backend", "claims"})
-        if unknown:
-            raise ArgumentError("manifest", expected="the tables [backend] and [claims]", got=unknown[0])
-        values = {**manifest.get("backend", {}), **manifest.get("claims", {})}
-        known = {entry.name for entry in fields(cls)}
-        for key in values:
-            if key not in known:
-                raise ArgumentError(
-                    f"manifest key {key!r}", expected=f"one of {', '.join(sorted(known))}", got=repr(values[key])
-                )
+        _check_keys(source, manifest, ("backend", "claims"))
+        tables = {name: manifest.get(name, {}) for name in ("backend", "claims")}
+        for name, table in tables.items():
+            if not isinstance(table, Mapping):
+                raise ArgumentError(f"{source}: {name}", expected=f"a table [{name}]", got=repr(table))
+        _check_keys(f"{source}: [backend]", tables["backend"], BACKEND_KEYS)
+        _check_keys(f"{source}: [claims]", tables["claims"], [f.name for f in fields(cls) if f.name not in BACKEND_KEYS])
+        values = {key: value for key, value in tables["backend"].items() if key in ("name", "version")}
         if "name" not in values:
-            raise ArgumentError("backend.name", expected="a name", got="nothing")
-        for key in _LISTS:
-            if key in values and not isinstance(values[key], list | tuple):
-                raise ArgumentError(f"claims.{key}", expected="a list", got=repr(values[key]))
-        given: dict[str, Any] = {key: tuple(value) if key in _LISTS else value for key, value in values.items()}
-        return cls(**given)
+            raise ArgumentError(f"{source}: backend.name", expected="a name", got="nothing")
+        values |= tables["claims"]
+        defaults = {entry.name: entry.default for entry in fields(cls)}
+        for key, value in values.items():
+            _check_kind(f"{source}: {key}", value, key, defaults[key])
+        try:
+            given: dict[str, Any] = {key: tuple(value) if key in _LISTS else value for key, value in values.items()}
+            return cls(**given)
+        except ArgumentError as error:
+            raise ArgumentError(f"{source}: {error.what}", expected=error.expected, got=error.got, hint=error.hint) from None
 
     def manifest(self) -> dict[str, Any]:
         """The manifest these claims came from, defaults filled in."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         backend = {key: values.pop(key) for key in ("name", "version")}
         return {"backend": backend, "claims": {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
+
+
+def _check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise ArgumentError(f"{where}: {key}", expected=f"one of {', '.join(sorted(known))}", got="an unknown key")
+
+
+def _check_kind(where: str, value: Any, key: str, default: Any) -> None:
+    """Refuse a value of another kind than the default's: a number for text, text for a list."""
+    if key in _LISTS:
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise ArgumentError(where, expected=f"a list out of {', '.join(_LISTS[key])}", got=repr(value))
+    elif isinstance(default, float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ArgumentError(where, expected="a number", got=repr(value))
+    elif isinstance(default, int):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ArgumentError(where, expected="an integer", got=repr(value))
+    elif not isinstance(value, str):
+        raise ArgumentError(where, expected="text", got=repr(value))

@@ -19,7 +19,7 @@ class Violation:
 
     Attributes
     ----------
-    kind : {"guard", "input_mutated", "alias", "nondeterminism", "timeout"}
+    kind : {"guard", "input_mutated", "alias", "nondeterminism", "timeout", "exception"}
     call : int
         Index of the call in the case.
     text : str
