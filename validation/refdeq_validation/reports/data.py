@@ -29,6 +29,9 @@ SCHEMA = "refdeq-report/1"
 VERDICTS: Mapping[int, str] = {0: "granted", 1: "nonconformant", 3: "incomplete", 4: "invalid", 5: "backend error"}
 """By exit code; a usage error (2) writes no report."""
 
+NOTES = 10
+"""Notes of a judge kept per case."""
+
 
 def report_data(
     suites: Sequence[SuiteReport],
@@ -136,7 +139,7 @@ def backend_data(suite: SuiteReport) -> dict[str, Any]:
 def result_data(result: Result, suite: SuiteReport) -> dict[str, Any]:
     """What came of one case."""
     case, findings = result.case, result.findings
-    data = {
+    data: dict[str, Any] = {
         "suite": "cases",
         "id": case.id,
         "backend": suite.spec,
@@ -150,6 +153,10 @@ def result_data(result: Result, suite: SuiteReport) -> dict[str, Any]:
         "values": findings.values,
         "worst_error_over_bound": findings.worst,
         "failed_checks": findings.failed,
+        "ambiguous": findings.ambiguous,
+        "flipped": findings.flipped,
+        "unclaimed": findings.unclaimed,
+        "notes": findings.notes[:NOTES],
         "seconds": round(result.seconds, 6),
         "reason": result.reason or None,
     }
@@ -164,8 +171,8 @@ def failure_data(failure: Failure, dtype: str) -> dict[str, Any]:
     data = failure.as_data()
     data["expected_bits"] = bits_text(failure.expected, failure.tensor, dtype)
     data["actual_bits"] = bits_text(failure.actual, failure.tensor, dtype)
-    comparable = math.isfinite(failure.error) and math.isfinite(failure.bound) and failure.bound > 0.0
-    data["ratio"] = failure.error / failure.bound if comparable else None
+    data["ratio"] = failure.ratio
+    data["k"] = None if failure.k < 0 else failure.k
     data["pattern"] = pattern(failure.places, failure.shape)
     return data
 

@@ -75,7 +75,7 @@ def _notes(failure: Mapping[str, Any]) -> str:
     """The parts of the bound, the gauge, the margin, and the pattern of the failing elements."""
     parts = []
     if failure.get("pattern"):
-        parts.append(f"fails at {escape(failure['pattern'])}")
+        parts.append(f"failing elements: {escape(failure['pattern'])}")
     if failure.get("gauge") is not None:
         parts.append(f"gauge {number(failure['gauge'], 4)}")
     if failure.get("terms"):

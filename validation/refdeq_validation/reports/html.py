@@ -13,6 +13,7 @@ from refdeq_validation.reports import sections
 from refdeq_validation.reports.charts import heat_map, histogram, matrix, segments
 from refdeq_validation.reports.failure_cards import card
 from refdeq_validation.reports.markup import cut, rest
+from refdeq_validation.reports.wording import ORDER, severity
 from refdeq_validation.running import DISPOSITIONS
 
 __all__ = ["LIMIT", "render"]
@@ -31,8 +32,6 @@ HEADLINES = {
     "backend error": ("!", "The implementation broke"),
 }
 """By verdict: symbol and words."""
-
-_ORDER = ("error", "failed", "xpassed", "missing", "xfailed", "skipped", "not_applicable", "passed")
 
 
 def render(data: Mapping[str, Any]) -> str:
@@ -69,7 +68,7 @@ def _page(data: Mapping[str, Any], cards: int, rows: int) -> str:
     script = (assets / "page.js").read_text(encoding="utf-8")
     results = sorted(
         (result for result in data["results"] if result["suite"] == "cases"),
-        key=lambda result: (_ORDER.index(result["disposition"]), -(result["worst_error_over_bound"] or 0.0), result["id"]),
+        key=severity,
     )
     names = ", ".join(backend["spec"] for backend in data["backends"])
     parts = {
@@ -155,7 +154,7 @@ def _filter(results: Sequence[Mapping[str, Any]]) -> str:
         return ""
     bugs = sorted({name for result in results for name in result["bug_types"]})
     choices = {
-        "disposition": [name for name in _ORDER if any(r["disposition"] == name for r in results)],
+        "disposition": [name for name in ORDER if any(r["disposition"] == name for r in results)],
         "backend": sorted({result["backend"] for result in results}),
         "level": [name for name in LEVELS if any(r["level"] == name for r in results)],
         "family": [name for name in FAMILIES if any(r["family"] == name for r in results)],

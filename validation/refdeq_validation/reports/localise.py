@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ MODULI = (2, 3, 4, 8, 16, 32, 64)
 FEWEST = 3
 """Failing indices along an axis below which a residue class is chance, not a pattern."""
 
+LISTED = 4
+"""Failing indices along an axis that are listed one by one."""
+
 
 def pattern(places: Sequence[int], shape: Sequence[int]) -> str | None:
     """Describe the failing elements of a tensor.
@@ -31,32 +35,34 @@ def pattern(places: Sequence[int], shape: Sequence[int]) -> str | None:
     Returns
     -------
     str or None
-        One sentence, parts joined by ``and``, one for each axis that narrows the set; ``every element`` when all fail; None
-        when nothing is known, or nothing narrows it.
+        Parts joined by ``and``, one for each axis that narrows the set; after ``within`` where they hold more than what fails;
+        ``every element`` when all fail; None when nothing is known, or nothing narrows it.
 
     Examples
     --------
-    >>> pattern([4, 6, 12, 14], (2, 8))
-    'indices 4, 6 of axis 1'
     >>> pattern([7, 15], (2, 8))
     'the last index of axis 1'
     >>> pattern([24, 26, 28, 30], (4, 8))
     'the last index of axis 0 and axis 1 = 0 mod 2'
+    >>> pattern([0, 9], (2, 8))
+    'within the first 2 indices of axis 1'
     """
     if not len(places) or not len(shape):
         return None
-    size = int(np.prod(shape))
     flat = np.unique(np.asarray(places, np.int64))
-    if len(flat) == size:
+    if len(flat) == int(np.prod(shape)):
         return "every element"
-    axes = np.unravel_index(flat, tuple(shape))
-    parts = [text for axis, index in enumerate(axes) if (text := _along(axis, np.unique(index), int(shape[axis])))]
-    return " and ".join(parts) or None
+    indices = [np.unique(index) for index in np.unravel_index(flat, tuple(shape))]
+    texts = [_along(axis, index, int(shape[axis]), len(flat)) for axis, index in enumerate(indices)]
+    parts = " and ".join(text for text in texts if text)
+    whole = all(text or len(index) == length for text, index, length in zip(texts, indices, shape, strict=True))
+    exact = whole and math.prod(len(index) for index in indices) == len(flat)
+    return (parts if exact or len(flat) == 1 else f"within {parts}") if parts else None
 
 
-def _along(axis: int, index: Array, length: int) -> str | None:
+def _along(axis: int, index: Array, length: int, failing: int) -> str | None:
     """What is special about the failing indices along one axis; None when all of them occur, or nothing is."""
-    if len(index) == length or length == 1:
+    if len(index) == length or (failing == 1 and 0 < index[0] < length - 1):
         return None
     if len(index) == 1:
         return _single(axis, int(index[0]), length)
@@ -71,7 +77,7 @@ def _along(axis: int, index: Array, length: int) -> str | None:
         if index[0] == 0:
             return f"the first {len(index)} indices of {name}"
         return f"indices {index[0]} to {index[-1]} of {name}"
-    if len(index) <= 4:
+    if len(index) <= LISTED:
         return f"indices {', '.join(map(str, index))} of {name}"
     return None
 
