@@ -8,26 +8,16 @@ import numpy as np
 
 from refdeq_validation.protocol.problem import Problem
 
-__all__ = ["accumulate"]
+__all__ = ["accumulate_conv", "accumulate_gemm"]
 
 Array = np.ndarray[Any, Any]
 
 
-def accumulate(problem: Problem, d: Array, sent: Array, a: Array) -> None:
-    """Add ``A d`` over the sent elements to `a`, in place.
-
-    Parameters
-    ----------
-    problem : Problem
-    d, sent : (B, *shape) arrays
-    a : (B, *out_shape) array
-    """
-    if problem.op == "Gemm":
-        for j in range(d.shape[1]):
-            rows = sent[:, j]
-            a[rows] = a[rows] + problem.weight[:, j] * d[rows, j, None]
-    else:
-        accumulate_conv(problem, d, sent, a)
+def accumulate_gemm(problem: Problem, d: Array, sent: Array, a: Array) -> None:
+    """Matrix product: columns ascending, for the samples that sent them."""
+    for j in range(d.shape[1]):
+        rows = sent[:, j]
+        a[rows] = a[rows] + problem.weight[:, j] * d[rows, j, None]
 
 
 def accumulate_conv(problem: Problem, d: Array, sent: Array, a: Array) -> None:

@@ -18,8 +18,8 @@ LEAK = 0.01
 """ONNX default of LeakyRelu's alpha."""
 
 
-def activate(problem: Problem, total: Array) -> Array:
-    """Value of phi, as the problem stores it."""
+def activate(problem: Problem, total: Array, native: bool = False) -> Array:
+    """Value of phi, as the problem stores it; `native` takes the functions of the library (N-8)."""
     name = problem.activation
     if name == "Identity":
         return total.copy()
@@ -27,6 +27,8 @@ def activate(problem: Problem, total: Array) -> Array:
         return np.where(total > 0, total, np.where(np.isnan(total), total, total.dtype.type(0)))
     if name == "LeakyRelu":
         return np.where(total < 0, store(problem, total.dtype.type(LEAK) * total), total)
+    if native:
+        return store(problem, NATIVE[name](total))
     return store(problem, SMOOTH[name](total.astype(np.float64)))
 
 
@@ -75,6 +77,14 @@ def cos(x: Array) -> Array:
 
 
 SMOOTH = {"Tanh": tanh, "Sigmoid": sigmoid, "Sin": sin, "Cos": cos, "Exp": exp}
+
+NATIVE: dict[str, Any] = {
+    "Tanh": np.tanh,
+    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Exp": np.exp,
+}
 
 
 def slope(problem: Problem, total: Array) -> Array:

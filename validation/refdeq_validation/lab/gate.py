@@ -8,6 +8,8 @@ import numpy as np
 
 from refdeq.types import DeltaRule
 from refdeq_validation.lab.formats import narrowed, store
+from refdeq_validation.lab.roundings import flushed
+from refdeq_validation.lab.style import Style
 from refdeq_validation.protocol.problem import Problem
 
 __all__ = ["gate"]
@@ -15,9 +17,9 @@ __all__ = ["gate"]
 Array = np.ndarray[Any, Any]
 
 
-def gate(u: Array, r: Array, rule: DeltaRule, problem: Problem) -> tuple[Array, Array, Array]:
+def gate(u: Array, r: Array, rule: DeltaRule, problem: Problem, style: Style) -> tuple[Array, Array, Array]:
     """Mask, gated difference and next reference of one evaluation that is not a dense start."""
-    delta = difference(u, r, rule, problem)
+    delta = flushed(style, difference(u, r, rule, problem))
     mask = share(decide(delta, threshold_of(rule, u, problem), rule), rule)
     d = np.where(mask, delta, u.dtype.type(0))
     return mask, *remember(u, r, d, mask, rule, problem)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from refdeq_validation.lab.accumulate import accumulate
 from refdeq_validation.lab.activations import slope
 from refdeq_validation.lab.formats import store
+from refdeq_validation.lab.kernels import accumulate
 from refdeq_validation.lab.node import Node
+from refdeq_validation.lab.style import STRICT
 from refdeq_validation.protocol.problem import Problem
 
 __all__ = ["gradient"]
@@ -65,7 +66,7 @@ def linear_map(problem: Problem) -> Array:
     size = int(np.prod(problem.shape))
     units = np.eye(size).reshape(size, *problem.shape)
     answers = np.zeros((size, *problem.out_shape))
-    accumulate(problem, units, units != 0.0, answers)
+    accumulate(problem, STRICT, units, units != 0.0, answers)
     return answers.reshape(size, -1).T
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from refdeq_validation.lab.accumulate import accumulate
 from refdeq_validation.lab.formats import store
 from refdeq_validation.lab.gate import gate
+from refdeq_validation.lab.kernels import accumulate
+from refdeq_validation.lab.roundings import flushed
+from refdeq_validation.lab.style import STRICT, Style
 from refdeq_validation.protocol.problem import Problem
 
 __all__ = ["Node"]
@@ -29,14 +31,16 @@ class Node:
         Mask of each sample's last evaluation.
     """
 
-    def __init__(self, problem: Problem, batch: int) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, batch: int, style: Style = STRICT) -> None:
+        self.problem, self.style = problem, style
         self.r = np.zeros((batch, *problem.shape), problem.dtype)
         self.a = np.zeros((batch, *problem.out_shape), problem.dtype)
         if self.folded:
             self.a = self.a + self.bias
         self.count = np.zeros(batch, np.int64)
         self.sent = np.zeros((batch, *problem.shape), bool)
+        self.spare = np.zeros_like(self.r)
+        self.captured = np.zeros_like(self.r)
 
     @property
     def folded(self) -> bool:
@@ -52,6 +56,7 @@ class Node:
 
     def evaluate(self, u: Array, rows: Array) -> tuple[Array, Array]:
         """One evaluation of the samples in `rows`: mask and output; the others are not touched (S-1)."""
+        u = self.fetch(u)
         if self.problem.rule is None:
             return self.dense(u, rows)
         mask, d, start = self.advance(u, rows)
@@ -64,12 +69,30 @@ class Node:
         """Advance the gate (D-1 to D-5): mask, gated difference, and which samples start densely."""
         rule = self.problem.rule
         assert rule is not None
-        mask, d, r = gate(u, self.r[rows], rule, self.problem)
+        mask, d, r = gate(u, self.r[rows], rule, self.problem, self.style)
         start = (self.count[rows] == 0) & (rule.start == "dense")
         for b in np.flatnonzero(start):
             mask[b], d[b], r[b] = True, u[b], u[b]
-        self.r[rows] = r
+        self.keep(r, rows)
         return mask, d, start
+
+    def fetch(self, u: Array) -> Array:
+        """The input, where a recorded graph reads it."""
+        if self.style.launch == "direct":
+            return u
+        if self.captured.shape != u.shape:
+            self.captured = np.zeros_like(u)
+        self.captured[...] = u
+        return self.captured
+
+    def keep(self, r: Array, rows: Array) -> None:
+        """Store the next reference; of two buffers the other one becomes the current."""
+        if self.style.state == "double":
+            self.spare[...] = self.r
+            self.spare[rows] = r
+            self.r, self.spare = self.spare, self.r
+        else:
+            self.r[rows] = r
 
     def due(self, rows: Array) -> Array:
         """Samples whose accumulator is refreshed (D-12)."""
@@ -86,7 +109,7 @@ class Node:
         values[due], sent[dense] = self.r[rows][due], True
         a = np.zeros_like(before) if self.folded else before.copy()
         a[dense] = 0.0
-        accumulate(self.problem, values, sent, a)
+        accumulate(self.problem, self.style, values, sent, a)
         if self.folded:
             total = a + self.bias
             lift = dense.reshape(-1, *(1,) * (a.ndim - 1))
@@ -96,10 +119,10 @@ class Node:
     def dense(self, u: Array, rows: Array) -> tuple[Array, Array]:
         """One evaluation without a rule: all elements from +0 (N-6)."""
         mask, a = np.ones(u.shape, bool), np.zeros((len(rows), *self.problem.out_shape), u.dtype)
-        accumulate(self.problem, u, mask, a)
+        accumulate(self.problem, self.style, u, mask, a)
         return mask, self.output(a)
 
     def output(self, a: Array) -> Array:
         """Output from the accumulator (D-6); narrow storage rounds here, once (N-1)."""
         total = a if self.folded or self.problem.bias is None else a + self.bias
-        return store(self.problem, total)
+        return store(self.problem, flushed(self.style, total))

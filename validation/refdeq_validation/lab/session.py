@@ -13,6 +13,7 @@ import numpy as np
 from refdeq_validation.lab.gradient import gradient
 from refdeq_validation.lab.node import Node
 from refdeq_validation.lab.solve import solve
+from refdeq_validation.lab.style import STRICT, Style
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.problem import Problem
 
@@ -24,15 +25,15 @@ Array = np.ndarray[Any, Any]
 class LabSession:
     """One opened problem."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, style: Style = STRICT) -> None:
+        self.problem, self.style = problem, style
         self.node: Node | None = None
 
     def reset(self, batch: int) -> None:
         """Forget r and a (D-9)."""
         if batch < 0:
             raise ValueError(f"batch: expected an integer >= 0, got {batch}")
-        self.node = Node(self.problem, batch)
+        self.node = Node(self.problem, batch, self.style)
 
     def step(self, u: Array, mask: Array, y: Array) -> None:
         """One evaluation."""
@@ -55,7 +56,7 @@ class LabSession:
         self.check("a", a, batch, self.problem.out_shape)
         if count.dtype.kind not in "iu" or count.ndim != 1 or (count < 0).any():
             raise ValueError(f"count: expected integers >= 0, one per sample, got {count!r}")
-        node = Node(self.problem, batch)
+        node = Node(self.problem, batch, self.style)
         node.r, node.a, node.count = r.copy(), a.copy(), count.astype(np.int64)
         self.node = node
 
@@ -72,7 +73,7 @@ class LabSession:
         if keep and len(self.ready().count) != batch:
             raise ValueError(f"z0: expected the batch of the kept state, {len(self.ready().count)}, got {batch}")
         if not keep:
-            self.node = Node(self.problem, batch)
+            self.node = Node(self.problem, batch, self.style)
         with np.errstate(all="ignore"):
             return solve(self.problem, self.ready(), x, z0, trace)
 
@@ -110,10 +111,19 @@ class LabSession:
 
 
 class Lab:
-    """The implementation."""
+    """The implementation.
 
-    def __init__(self, claims: Claims | None = None) -> None:
+    Parameters
+    ----------
+    claims : Claims, optional
+        What it declares; by default everything the protocol has, in strict order.
+    style : Style
+        How it is built; the claims have to be true of it.
+    """
+
+    def __init__(self, claims: Claims | None = None, style: Style = STRICT) -> None:
         self.claims = CLAIMS if claims is None else claims
+        self.style = style
 
     def manifest(self) -> Mapping[str, Any]:
         """What it claims: everything the protocol has."""
@@ -121,7 +131,7 @@ class Lab:
 
     def open(self, problem: Problem) -> LabSession:
         """Open a problem."""
-        return LabSession(problem)
+        return LabSession(problem, self.style)
 
 
 CLAIMS = Claims(

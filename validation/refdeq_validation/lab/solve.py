@@ -11,8 +11,10 @@ from refdeq.types import Status
 from refdeq_validation.lab.activations import activate
 from refdeq_validation.lab.formats import store
 from refdeq_validation.lab.node import Node
+from refdeq_validation.lab.roundings import flushed
 from refdeq_validation.lab.steppers import make_stepper
 from refdeq_validation.lab.stopping import decide, measure, rank
+from refdeq_validation.lab.style import Style
 from refdeq_validation.protocol.problem import Problem
 
 __all__ = ["solve", "value_of"]
@@ -20,9 +22,9 @@ __all__ = ["solve", "value_of"]
 Array = np.ndarray[Any, Any]
 
 
-def value_of(problem: Problem, y: Array, x: Array) -> Array:
+def value_of(problem: Problem, style: Style, y: Array, x: Array) -> Array:
     """The cell from the output of its node: ``phi(fl(y + x))``."""
-    return activate(problem, store(problem, y + x))
+    return flushed(style, activate(problem, flushed(style, store(problem, y + x)), style.native))
 
 
 def solve(problem: Problem, node: Node, x: Array, z0: Array, trace: bool) -> Mapping[str, Array]:
@@ -52,7 +54,7 @@ def solve(problem: Problem, node: Node, x: Array, z0: Array, trace: bool) -> Map
     running = np.arange(batch)
     while len(running):
         mask, y = node.evaluate(z[running], running)
-        f = value_of(problem, y, x[running])
+        f = value_of(problem, node.style, y, x[running])
         measured = np.array([measure(z[b], f[i], stop) for i, b in enumerate(running)])
         if trace:
             frames.append(frame(problem, node, z, f, mask, measured, running))
