@@ -142,7 +142,7 @@ def _from_manifest(path: Path) -> Implementation:
             raise ArgumentError(f"{path}: backend.command", expected="a list of texts, the program first", got=repr(command))
         from refdeq_validation.packs.jsonl import JsonlImplementation
 
-        remote: Implementation = JsonlImplementation(_found_beside(path, command), claims.manifest())
+        remote: Implementation = JsonlImplementation(_found_beside(path, command), claims.manifest(), folder=path.parent)
         return remote
     target = backend["python"]
     if not isinstance(target, str) or target.count(":") != 1 or not all(target.split(":")):
