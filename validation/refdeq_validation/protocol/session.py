@@ -19,7 +19,17 @@ class Session(Protocol):
 
     An implementation may leave out the methods of groups its manifest does not offer (``state``, ``solve``, ``trace``,
     ``gradient``). A call with wrong shapes, dtypes or values raises ``ValueError`` or ``TypeError`` (or a subclass) and changes
-    nothing; any other exception counts as a crash. Inputs are only read; nothing that was passed in is kept.
+    nothing; any other exception counts as a crash.
+
+    Inputs are only read, and may be arrays that cannot be written. Nothing that was passed in is kept, and nothing that was
+    returned is touched again: callers overwrite both as soon as a call is over. Outputs are full of rubbish when they come, and nothing but
+    them is written. Arrays are C-contiguous; with the claim ``alignment = "any"`` they may start at any byte. In other layouts
+    (transposed, strided, reversed, broadcast, in the other byte order), and where `u` and `y` are the same memory, a call either
+    gives the same bits as ever or is refused.
+
+    Two methods more are optional. ``threads(count)``: use so many threads from now on (R2). And ``poison(value)``, of the
+    implementation: fill memory that is allocated from now on with this number, or leave it as it comes when None; reading it
+    before it was written then shows.
     """
 
     def reset(self, batch: int) -> None:
