@@ -191,11 +191,12 @@ class BackendSession:
 
     def solve(self, x: Array, z0: Array, *, keep: bool, trace: bool) -> Mapping[str, Array]:
         """Solve the problem's cell, from kept or fresh memory."""
-        problem, batch = self.problem, self._opened()
-        self._check("x", x, problem.out_shape, batch)
+        problem = self.problem
+        batch = self._opened() if keep else _batch_of("z0", z0)
         self._check("z0", z0, problem.shape, batch)
+        self._check("x", x, problem.out_shape, batch)
         if not keep:
-            self.memory = None
+            self.reset(batch)
         options = {"solver": solver_of(problem.solver), "returned": problem.returned}
         solution = self._solve(self.whole, {"x": x}, {"z": z0}, stop=problem.stop, trace=trace, **options)
         names = ("status", "n_eval", "residual", "scale")
@@ -204,11 +205,12 @@ class BackendSession:
 
     def gradient(self, x: Array, z: Array, cotangent: Array, *, jacobian: str) -> Mapping[str, Array]:
         """Implicit gradient by GMRES to a few roundings; ``frozen-mask`` freezes the masks of the session's last evaluation."""
-        problem, batch = self.problem, self._opened()
+        problem = self.problem
+        batch = _batch_of("z", z) if jacobian == "dense" else self._opened()
         self._check("x", x, problem.out_shape, batch)
         for name, array in (("z", z), ("cotangent", cotangent)):
             self._check(name, array, problem.shape, batch)
-        point = self._carrier(self.whole, {"z": z}, problem.stop)
+        point = self._carrier(self.whole, {"z": z}, problem.stop, batch)
         point.x = {"x": x}
         tight = StopRule(rtol=8.0 * float(np.finfo(problem.dtype).eps), max_eval=1000)
         found = gradient(self.whole, point, cotangent, method=Ift(solver="gmres", stop=tight), jacobian=jacobian)
@@ -245,7 +247,7 @@ class BackendSession:
         if self.memory is None or rule is None:
             solution = solve(cell, x, z0=z0, **common)
         else:
-            warm = self._carrier(cell, z0, common["stop"])
+            warm = self._carrier(cell, z0, common["stop"], self._opened())
             solution = solve(cell, x, warm=warm, reuse="state+memory", **common)
         self.implementation.count(solution)
         if solution.memory is not None:
@@ -254,9 +256,8 @@ class BackendSession:
             self.mask = memory.mask[WATCHED]
         return solution
 
-    def _carrier(self, cell: Cell, states: dict[str, Array], stop: StopRule) -> Solution:
+    def _carrier(self, cell: Cell, states: dict[str, Array], stop: StopRule, batch: int) -> Solution:
         """A solution that brings states and the session's memory into a solve."""
-        batch = self._opened()
         memory, zeros, ones = None, np.zeros(batch), np.ones(batch, dtype=np.int64)
         if self.memory is not None and self.problem.rule is not None:
             r, a, count = self.memory
@@ -264,6 +265,13 @@ class BackendSession:
             memory = DeltaMemory({WATCHED: r}, {WATCHED: self.mask}, {"linear": a}, count, cell.digest, self.problem.rule)
         parts = {"cost": None, "memory": memory, "trace": None, "executor": "given", "backend": "", "order": ""}
         return Solution(states, ones, ones, zeros, zeros, stop, **parts)  # type: ignore[arg-type]
+
+
+def _batch_of(name: str, array: Any) -> int:
+    """Length of axis 0 of what should be an array with a batch."""
+    if not isinstance(array, np.ndarray) or not array.ndim:
+        raise ArgumentError(name, expected="a NumPy array with a batch axis", got=type(array).__name__)
+    return len(array)
 
 
 def _trace(solution: Solution) -> dict[str, Array]:

@@ -22,10 +22,10 @@ class Session(Protocol):
     nothing; any other exception counts as a crash.
 
     Inputs are only read, and may be arrays that cannot be written. Nothing that was passed in is kept, and nothing that was
-    returned is touched again: callers overwrite both as soon as a call is over. Outputs are full of rubbish when they come, and nothing but
-    them is written. Arrays are C-contiguous; with the claim ``alignment = "any"`` they may start at any byte. In other layouts
-    (transposed, strided, reversed, broadcast, in the other byte order), and where `u` and `y` are the same memory, a call either
-    gives the same bits as ever or is refused.
+    returned is touched again: callers overwrite both as soon as a call is over. Outputs are full of rubbish when they come, and
+    nothing else is written. Arrays are C-contiguous; with the claim ``alignment = "any"`` they may start at any byte. In other
+    layouts (transposed, strided, reversed, broadcast, of the other byte order), and where `u` and `y` share memory, a call
+    either gives the same bits as ever or is refused.
 
     Two methods more are optional. ``threads(count)``: use so many threads from now on (R2). And ``poison(value)``, of the
     implementation: fill memory that is allocated from now on with this number, or leave it as it comes when None; reading it
@@ -33,7 +33,7 @@ class Session(Protocol):
     """
 
     def reset(self, batch: int) -> None:
-        """Forget all gate state; the calls that follow have this batch size (D-9)."""
+        """Forget all gate state; the steps that follow have this batch size (D-9)."""
 
     def step(self, u: Array, mask: Array, y: Array) -> None:
         """One evaluation of the linear node for all samples (D-1 to D-12).
