@@ -110,34 +110,38 @@ def histogram(data: Mapping[str, Any], title: str, unit: str) -> str:
         What the horizontal axis shows.
     """
     edges, counts = data["edges"], data["counts"]
-    top = math.log10(max(counts) + 1.0) if max(counts, default=0) else 1.0
-    step = WIDTH / len(counts)
+    total, most = sum(counts), max(counts)
+    first, last = _window(edges, counts)
+    step = WIDTH / (last - first)
     drawn = []
-    for i, count in enumerate(counts):
-        if count:
-            height = max(2.0, (BASE - 26) * math.log10(count + 1.0) / top)
-            over = i > 0 and edges[i - 1] >= 0
-            drawn.append(
-                f'<rect class="bar{" over" if over else ""}" x="{i * step + 0.5:.2f}" y="{BASE - height:.2f}" '
-                f'width="{step - 1:.2f}" height="{height:.2f}"><title>{escape(_bin(edges, i))}: {count:,}</title></rect>'
-            )
-    every = max(1, len(edges) // 7)
-    ticks = [i for i, edge in enumerate(edges) if i % every == 0 or edge == 0]
-    ticks = [i for i in ticks if edges[i] == 0 or all(edges[j] != 0 or abs(i - j) * step > 34 for j in ticks)]
-    for i in ticks:
-        x = (i + 1) * step
+    for i in (i for i in range(first, last) if counts[i]):
+        height = max(2.0, (BASE - 26) * math.log10(counts[i] + 1.0) / math.log10(most + 1.0))
+        over = " over" if i > 0 and edges[i - 1] >= 0 else ""
+        drawn.append(
+            f'<rect class="bar{over}" x="{(i - first) * step + 0.5:.2f}" y="{BASE - height:.2f}" width="{step - 1:.2f}" '
+            f'height="{height:.2f}"><title>{escape(_bin(edges, i))}: {counts[i]:,}</title></rect>'
+        )
+    every = next(n for n in (1, 2, 4, 8, 16, 32, 64) if n * step >= 48 or n == 64)
+    for i in (i for i in range(first, last - 1) if edges[i] % every == 0):
+        x = (i + 1 - first) * step
         drawn.append(f'<line class="tick" x1="{x:.2f}" x2="{x:.2f}" y1="{BASE}" y2="{BASE + 4}"/>')
         drawn.append(f'<text x="{x:.2f}" y="{BASE + 17}" text-anchor="middle">{_power(edges[i])}</text>')
         if edges[i] == 0:
             drawn.append(f'<line class="one" x1="{x:.2f}" x2="{x:.2f}" y1="14" y2="{BASE}"/>')
-    total = sum(counts)
-    label = f"{title}: {total:,} values, the most in {_bin(edges, counts.index(max(counts)))}" if total else f"{title}: none"
+    label = f"{title}: {total:,} values, the most in {_bin(edges, counts.index(most))}"
     return (
         f"<figure><figcaption><b>{escape(title)}</b> {total:,} values, logarithmic height</figcaption>"
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{BASE}" y2="{BASE}"/>{"".join(drawn)}'
         f'<text class="unit" x="{WIDTH}" y="{HEIGHT - 1}" text-anchor="end">{escape(unit)}</text></svg></figure>'
     )
+
+
+def _window(edges: Sequence[float], counts: Sequence[int]) -> tuple[int, int]:
+    """First and last-but-one bin worth drawing: all that hold something, those beside one, and a margin."""
+    one = list(edges).index(0) if 0 in edges else 0
+    filled = [one, one + 1, *(i for i, count in enumerate(counts) if count)]
+    return max(0, min(filled) - 2), min(len(counts), max(filled) + 3)
 
 
 def _power(edge: float) -> str:

@@ -45,7 +45,7 @@ def _places(found: Sequence[Mapping[str, Any]]) -> str:
         return ""
     head = ["check", "call", "where", "expected", "got", "error", "bound", "error / bound", "k"]
     rows = [_place(failure) for failure in found]
-    notes = [note for failure in found if (note := _notes(failure))]
+    notes = list(dict.fromkeys(note for failure in found if (note := _notes(failure))))
     listed = f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul>' if notes else ""
     return table(head, rows, caption="failing checks", right=(1, 5, 6, 7, 8)) + listed
 

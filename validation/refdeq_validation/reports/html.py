@@ -76,7 +76,7 @@ def _page(data: Mapping[str, Any], cards: int, rows: int) -> str:
         "matrix": ("Levels and families", _matrices(results, data["backends"])),
         "errors": ("Errors and margins", _errors(data, results)),
         "failures": ("Failures", _failures(data, results, cards)),
-        "power": ("Teeth", sections.canaries(data["backends"])),
+        "power": ("Power", sections.canaries(data["backends"])),
     }
     body = "".join(f'<section id="{key}"><h2>{title}</h2>{text}</section>' for key, (title, text) in parts.items() if text)
     links = "".join(f'<a href="#{key}">{title}</a>' for key, (title, text) in parts.items() if text)

@@ -94,7 +94,7 @@ def likely(diagnosis: Mapping[str, Any] | None) -> str:
             for entry in diagnosis["bug_types"][:SMALL]
         ]
         parts.append(table(["bug type", "its cases that fail", "the mistake"], rows, caption="bug types", right=(1,)))
-    return f'<section id="likely"><h2>Likely bugs</h2>{"".join(parts)}</section>'
+    return f'<section id="likely"><h3>Likely bugs</h3>{"".join(parts)}</section>'
 
 
 def cells(results: Sequence[Mapping[str, Any]]) -> str:
