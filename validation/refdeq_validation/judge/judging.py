@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from refdeq_validation.cases.model import Case
+from refdeq_validation.judge.solves import judge_solves
 from refdeq_validation.judge.steps import judge_steps
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
@@ -12,7 +13,14 @@ from refdeq_validation.protocol.transcript import Transcript
 
 __all__ = ["JUDGES", "judge"]
 
-JUDGES: Mapping[str, Callable[[Case, Transcript, Claims], Findings]] = {"L1": judge_steps, "L2": judge_steps}
+
+def _sequences(case: Case, transcript: Transcript, claims: Claims) -> Findings:
+    """Level L2: whole solves by trace replay, sequences of steps from their states."""
+    has_solves = any(call.name == "solve" for call in case.calls)
+    return (judge_solves if has_solves else judge_steps)(case, transcript, claims)
+
+
+JUDGES: Mapping[str, Callable[[Case, Transcript, Claims], Findings]] = {"L1": judge_steps, "L2": _sequences}
 """By level."""
 
 

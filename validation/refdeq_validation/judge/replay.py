@@ -14,9 +14,14 @@ import numpy as np
 
 from refdeq.types import GateOverride
 from refdeq_validation.judge import arithmetic, bounds, stops
+from refdeq_validation.judge.bounds_solver import activation_error, exact_activation
 from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.ending import Totals, judge_ending
+from refdeq_validation.judge.hidden import judge_hidden
+from refdeq_validation.judge.models import plain
 from refdeq_validation.judge.nodes import LinearNode, classify, linear_node
 from refdeq_validation.judge.run import Run
+from refdeq_validation.judge.stepping import Frame, stepper
 from refdeq_validation.judge.structure import has_structure
 from refdeq_validation.judge.verdicts import Findings
 
@@ -24,6 +29,8 @@ __all__ = ["replay"]
 
 Array = np.ndarray
 Arrays = dict[str, np.ndarray]
+
+ACTIVATIONS = ("Tanh", "Sigmoid", "Sin", "Cos", "Exp")
 
 
 def replay(run: Run) -> Findings:
@@ -51,10 +58,12 @@ class _Replay:
         self.hoisted, self.loop, self.gated = classify(run.graph, run.rule)
         self.batch = len(run.status)
         self.linear: dict[str, LinearNode] = {}
-        self.count = np.zeros(self.batch, dtype=np.int64) if run.memory is None else run.memory["count"].copy()
-        self.sent_total: dict[str, int] = {}
-        self.macs_total: dict[str, int] = {}
-        self.zeros, self.elements = 0, 0
+        count = np.zeros(self.batch, dtype=np.int64) if run.memory is None else run.memory["count"].copy()
+        self.totals = Totals(count)
+        self.may_break = np.zeros(self.batch, bool)
+        solver = {"name": "krasnoselskii-mann", "alpha": run.alpha} if run.solver is None else run.solver
+        size = sum(int(np.prod(shape)) for shape in run.graph["states"].values())
+        self.stepper = stepper(solver, self.batch, size, self.dtype)
 
     # ------------------------------------------------------------------------------------------------------------- overall
 
@@ -63,13 +72,16 @@ class _Replay:
             return
         env: Arrays = {**self.run.parameters, **self.run.x}
         self._judge_hoisted(env)
-        for state, z0 in self.run.z0.items():
-            self.compare.bits("state", 0, f"z[{state}]", z0, self.trace.z[state][0])
+        self.iterate = {state: z0.copy() for state, z0 in self.run.z0.items()}
+        if self.run.split is None:
+            for state, z0 in self.run.z0.items():
+                self.compare.bits("state", 0, f"z[{state}]", z0, self.trace.z[state][0])
         previous = self._initial_memory()
+        self.expected = stops.statuses(self.trace, self.run.stop, self.run.status)
         for t in range(len(self.trace)):
             rows = np.flatnonzero(self.trace.active[t])
             previous = self._judge_evaluation(t, rows, env, previous)
-        self._judge_ending(previous)
+        judge_ending(self.run, self.compare, self.expected, self.may_break, previous, self.totals)
 
     def _judge_hoisted(self, env: Arrays) -> None:
         """Nodes that depend on x only: exact operators bitwise, sums by order."""
@@ -108,10 +120,12 @@ class _Replay:
         trace, run = self.trace, self.run
         local: Arrays = {name: value for name, value in env.items() if name in run.parameters}
         local |= {name: value[rows] for name, value in env.items() if name not in run.parameters}
-        local |= {state: trace.z[state][t][rows] for state in run.graph["states"]}
-        dense_start = self.count[rows] == 0 if run.rule is not None and run.rule.start == "dense" else np.zeros(len(rows), bool)
+        for state in run.graph["states"]:
+            local[state] = trace.z[state][t][rows] if run.split is None else self.iterate[state][rows]
+        count, never = self.totals.count[rows], np.zeros(len(rows), bool)
+        dense_start = count == 0 if run.rule is not None and run.rule.start == "dense" else never
         every = run.rule.refresh if run.rule is not None else 0
-        refresh = (self.count[rows] > 0) & (self.count[rows] % every == 0) & ~dense_start if every else ~(rows == rows)
+        refresh = (count > 0) & (count % every == 0) & ~dense_start if every else never
         after = {"r": dict(previous["r"]), "a": dict(previous["a"])}
         gates: dict[str, tuple[Array, Array]] = {}
         for node in self.loop:
@@ -125,11 +139,40 @@ class _Replay:
                 got = trace.values[name][t][rows]
                 self._judge_free_node(t, node, local, rows, got)
                 local[name] = got
+            elif name in run.hidden and run.order == "strict":
+                local[name] = self._summed(node, local)
+            elif name in run.hidden:
+                judge_hidden(run, self.compare, t, rows, self._linear(name), local)
+                return self._judge_outcome(t, rows, None, after)
+            elif run.native_ulp is not None and node["op"] in ACTIVATIONS:
+                local[name] = self._judge_native(t, node, local, rows)
             else:
                 local[name] = self._exact(node, local)
-        self._judge_outcome(t, rows, local)
-        self.count[rows] += 1
-        return after
+        return self._judge_outcome(t, rows, local, after)
+
+    def _summed(self, node: Mapping[str, Any], local: Arrays) -> Array:
+        """A sum that the trace does not show, in strict order."""
+        linear, data = self._linear(node["name"]), local[node["inputs"][0]]
+        base = np.zeros_like(data)  # such a sum has the shape of the state it is to become
+        total: Array = linear.output(linear.strict(data, np.ones(data.shape, bool), base))
+        return total
+
+    def _judge_native(self, t: int, node: Mapping[str, Any], local: Arrays, rows: Array) -> Array:
+        """An activation of the implementation's own within its declared ulp (N-8); replay goes on from its bits."""
+        name, op, argument = node["name"], node["op"], local[node["inputs"][0]]
+        shown = [state for state, value in self.run.graph["outputs"].items() if value == name]
+        if not shown:
+            self.compare.equal("structure", f"trace of native {name}", "recorded", "nothing")
+            return self._exact(node, local)
+        got = self.trace.f[shown[0]][t][rows]
+        self._within_ulp(t, name, op, argument, got)
+        return got
+
+    def _within_ulp(self, t: int, tensor: str, op: str, argument: Array, got: Array) -> None:
+        value = exact_activation(op, argument)
+        limit = activation_error(op, value, got.dtype, self.run.native_ulp).astype(np.float64)
+        error = np.abs(got - value).astype(np.float64)
+        self.compare.within("value", t, tensor, value.astype(np.float64), got, error, limit)
 
     def _exact(self, node: Mapping[str, Any], local: Arrays) -> Array:
         inputs = [local[name] for name in node["inputs"]]
@@ -159,7 +202,7 @@ class _Replay:
         self.compare.bits("mask", t, f"mask[{value}]", sent, got_mask)
         self.compare.bits("memory", t, f"r[{value}]", r_next, got_r)
         after["r"][value] = _replaced(previous["r"][value], rows, got_r)
-        self.sent_total[value] = self.sent_total.get(value, 0) + int(sent.sum())
+        self.totals.sent[value] = self.totals.sent.get(value, 0) + int(sent.sum())
         return d, sent
 
     def _judge_gated(
@@ -185,8 +228,9 @@ class _Replay:
         else:
             self.compare.accumulate(t, f"a[{name}]", node, values, everything, base, got, self.run.order)
         after["a"][name] = _replaced(previous["a"][name], rows, got)
-        self.macs_total[name] = self.macs_total.get(name, 0) + node.macs(everything, got.shape)
-        self.zeros, self.elements = self.zeros + int((d == 0).sum()), self.elements + d.size
+        totals = self.totals
+        totals.macs[name] = totals.macs.get(name, 0) + node.macs(everything, got.shape)
+        totals.zeros, totals.elements = totals.zeros + int((d == 0).sum()), totals.elements + d.size
         return got if self._folded(node) else node.output(got)
 
     def _judge_folded(
@@ -208,16 +252,12 @@ class _Replay:
             expected = np.where(_lift(dense, s), s + bias, ((s + bias) + before) - bias)
             self.compare.bits("value", t, f"a[{name}]", expected, got)
             return
-        wide = before.astype(np.float64)
+        wide, shift = before.astype(np.float64), bias.astype(np.float64)
         _, gauge, k, total = node.exact(values, sent, zero, got)
         lifted = _lift(dense, got)
-        limit = np.where(
-            lifted,
-            bounds.folded_bound(k, gauge, total, np.zeros_like(wide), bias.astype(np.float64), self.dtype),
-            bounds.folded_bound(k, gauge, total, wide, bias.astype(np.float64), self.dtype),
-        )
-        target = np.where(lifted, total + bias, total + wide)
-        self.compare.within("value", t, f"a[{name}]", target, got, np.abs(got - target), limit)
+        bound = bounds.folded(plain(self.dtype.name), k, gauge, wide, shift, lifted)
+        target = np.where(lifted, total + shift, total + wide)
+        self.compare.within("value", t, f"a[{name}]", target, got, np.abs(got - target), bound.limit, bound)
 
     def _judge_free_node(self, t: int, node: Mapping[str, Any], local: Arrays, rows: Array, got: Array) -> None:
         """A node without a gate: exact operators bitwise; sums bitwise or within the bound, by order."""
@@ -227,6 +267,8 @@ class _Replay:
             self.compare.dense(t, tensor, linear, data, got, self.run.order)
         elif node["op"] in ("MatMul", "ReduceMean"):
             self.compare.summed(t, tensor, node, [local[name] for name in node["inputs"]], got, self.run.order)
+        elif self.run.native_ulp is not None and node["op"] in ACTIVATIONS:
+            self._within_ulp(t, tensor, node["op"], local[node["inputs"][0]], got)
         elif node["op"] == "DFT":
             self.compare.transformed(t, tensor, node, local[node["inputs"][0]], got, self.run.order)
         else:
@@ -234,55 +276,46 @@ class _Replay:
 
     # -------------------------------------------------------------------------------------------------- after the last node
 
-    def _judge_outcome(self, t: int, rows: Array, local: Arrays) -> None:
-        """Value of f, residual, step (E-1, S-2, S-6)."""
+    def _judge_outcome(self, t: int, rows: Array, local: Arrays | None, after: dict[str, Arrays]) -> dict[str, Arrays]:
+        """Value of f, residual, step (E-1, S-2, S-6 to S-8); `local` is None where f has been judged already."""
         trace, run = self.trace, self.run
         states = list(run.graph["states"])
-        f = [local[run.graph["outputs"][state]] for state in states]
-        for state, value in zip(states, f, strict=True):
-            self.compare.bits("value", t, f"f[{state}]", value, trace.f[state][t][rows])
-        z = [trace.z[state][t][rows] for state in states]
-        expected = arithmetic.norms([trace.f[state][t][rows] for state in states], z, run.stop.norm)
+        if local is not None:
+            self._judge_value(t, rows, local)
+        f, z = ([part[state][t][rows] for state in states] for part in (trace.f, trace.z))
+        expected = arithmetic.norms(f, z, run.stop.norm)
         for title, wanted, got in zip(("residual", "scale"), expected, (trace.residual, trace.scale), strict=True):
             self.compare.norm(t, title, wanted, got[t][rows], sum(part[0].size for part in z if len(part)), run.order)
-        if t + 1 == len(trace):
-            return
-        going = np.flatnonzero(trace.active[t + 1])
-        for state in states:
-            old, new = trace.z[state][t][going], trace.f[state][t][going]
-            if run.alpha != 1.0:
-                scalar = self.dtype.type
-                new = np.add(np.multiply(scalar(1.0 - run.alpha), old), np.multiply(scalar(run.alpha), new))
-            self.compare.bits("state", t + 1, f"z[{state}]", new, trace.z[state][t + 1][going])
+        if run.split is None:
+            self._judge_step(t, rows, z, f)
+        self.totals.count[rows] += 1
+        return after
 
-    def _judge_ending(self, previous: dict[str, Arrays]) -> None:
-        """Statuses, who went on, returned point, memory and counts (S-1, S-3, S-4, D-8, C-1)."""
-        trace, run = self.trace, self.run
-        expected = stops.statuses(trace, run.stop)
-        self.compare.bits("stop_rule", -1, "status", expected.final, run.status)
-        self.compare.bits("stop_rule", -1, "active", expected.active, trace.active)
-        picked = stops.returned_evaluation(trace, run.stop, run.returned)
-        samples = np.arange(self.batch)
-        for state in run.graph["states"]:
-            self.compare.bits("state", -1, f"returned z[{state}]", trace.z[state][picked, samples], run.z[state])
-        self.compare.bits("state", -1, "returned residual", trace.residual[picked, samples], run.residual)
-        self.compare.bits("state", -1, "returned scale", trace.scale[picked, samples], run.scale)
-        if run.rule is None:
+    def _judge_value(self, t: int, rows: Array, local: Arrays) -> None:
+        run, states = self.run, list(self.run.graph["states"])
+        values = run.graph["outputs"] if run.split is None else run.split["value"]
+        for state in states:
+            self.compare.bits("value", t, f"f[{state}]", local[values[state]], self.trace.f[state][t][rows])
+        if run.split is None:
             return
-        for name, array in previous["r"].items():
-            self.compare.bits("memory", -1, f"final r[{name}]", array, run.after["r"][name])
-        for name, array in previous["a"].items():
-            self.compare.bits("memory", -1, f"final a[{name}]", array, run.after["a"][name])
-        last = run.n_eval - 1
-        for name, mask in trace.mask.items():
-            self.compare.bits("memory", -1, f"final mask[{name}]", mask[last, samples], run.after["mask"][name])
-        self.compare.bits("count", -1, "count", self.count, run.after["count"])
-        for value, total in self.sent_total.items():
-            self.compare.equal("count", f"sent[{value}]", total, run.sent.get(value))
-        for name, total in self.macs_total.items():
-            self.compare.equal("count", f"macs[{name}]", total, run.macs.get(name))
-        if self.gated:
-            self.compare.equal("count", "zeros and elements", (self.zeros, self.elements), run.zeros)
+        for state in states:
+            self.compare.bits("state", t, f"z[{state}]", local[run.split["argument"][state]], self.trace.z[state][t][rows])
+            self.iterate[state][rows] = local[run.graph["outputs"][state]]
+
+    def _judge_step(self, t: int, rows: Array, z: list[Array], f: list[Array]) -> None:
+        """The next argument, by the judge of the solver (S-6 to S-8)."""
+        trace = self.trace
+        going = np.zeros(len(rows), bool) if t + 1 == len(trace) else trace.active[t + 1][rows]
+        following = z if t + 1 == len(trace) else [trace.z[state][t + 1][rows] for state in self.run.graph["states"]]
+        flat = [_flat(parts) for parts in (z, f, following)]
+        frame = Frame(t, rows, flat[0], flat[1], going, flat[2], self.expected.asking(t)[rows])
+        possible, _ = self.stepper.judge(frame, self.compare)
+        self.may_break[rows] = possible
+
+
+def _flat(parts: list[Array]) -> Array:
+    """States of each sample as one row, in declared order."""
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _lift(rows: Array, like: Array) -> Array:

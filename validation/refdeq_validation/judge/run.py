@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,19 @@ class Run:
     zeros : (int, int) or None
         Zero elements among those that gated nodes multiplied, and all of those, once per node, as reported (C-3).
     returned : {"last", "lowest"}
+    solver : mapping or None
+        ``name`` and options, as :attr:`refdeq_validation.protocol.problem.Problem.solver`; None is that of `alpha`.
+    native_ulp : float or None
+        Units in the last place that a native activation may be off (N-8); None for the strict formulas.
+    hidden : frozenset of str
+        Ungated sums that the trace does not show: recomputed under strict order, else judged with what they enter.
+    shows : tuple of str
+        Parts of `after`, and ``costs``, that the run reports.
+    cancelled : int or None
+        Evaluation after which the caller's hook returned false.
+    split : mapping or None
+        Of a splitting (S-6b), whose rewritten cell `graph` is: ``argument`` and ``value`` name the graph values that stand for
+        z and f of the original cell.
     """
 
     graph: dict[str, Any]
@@ -63,3 +77,9 @@ class Run:
     macs: dict[str, int] = field(default_factory=dict)
     zeros: tuple[int, int] | None = None
     returned: str = "last"
+    solver: Mapping[str, Any] | None = None
+    native_ulp: float | None = None
+    hidden: frozenset[str] = frozenset()
+    shows: tuple[str, ...] = ("r", "mask", "a", "count", "costs")
+    cancelled: int | None = None
+    split: Mapping[str, Mapping[str, str]] | None = None

@@ -12,6 +12,7 @@ from refdeq.types import Status, StopRule, Trace
 __all__ = ["Expected", "returned_evaluation", "statuses"]
 
 _RUNNING, _CONVERGED, _MAX_EVAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.MAX_EVAL)
+_BREAKDOWN, _CANCELLED = int(Status.BREAKDOWN), int(Status.CANCELLED)
 _NONFINITE, _DIVERGED, _STAGNATED = int(Status.NONFINITE), int(Status.DIVERGED), int(Status.STAGNATED)
 
 
@@ -22,15 +23,39 @@ class Expected:
     final: np.ndarray
     active: np.ndarray
 
+    def asking(self, t: int) -> np.ndarray:
+        """Samples that evaluation `t` did not end: for which the solver is asked for a step."""
+        ended = (self.active.sum(axis=0) - 1 == t) & (self.final != _RUNNING)
+        return np.asarray(self.active[t] & ~ended)
 
-def statuses(trace: Trace, stop: StopRule) -> Expected:
-    """Replay every stop decision, sample by sample, from the residuals the run itself recorded."""
+    def completed(self, status: np.ndarray, may_break: np.ndarray, cancelled: int | None) -> np.ndarray:
+        """Final statuses with what no residual shows: a solver's breakdown where it was possible, a caller's cancellation."""
+        final, n_eval = self.final.copy(), self.active.sum(axis=0)
+        running = final == _RUNNING
+        if cancelled is not None:
+            final[running & (n_eval == cancelled)] = _CANCELLED
+            running &= n_eval != cancelled
+        final[running & may_break & (status == _BREAKDOWN)] = _BREAKDOWN
+        return final
+
+
+def statuses(trace: Trace, stop: StopRule, status: np.ndarray | None = None) -> Expected:
+    """Replay every stop decision, sample by sample, from the residuals the run itself recorded.
+
+    A sample stays RUNNING here that the rule did not end before the trace ends, or before what ended it is no matter of
+    residuals, by its own `status`: a breakdown, a cancellation.
+    """
+    lengths = np.full(trace.active.shape[1], len(trace.active), dtype=np.int64)
+    if status is not None:
+        other = (status == _BREAKDOWN) | (status == _CANCELLED)
+        lengths[other] = trace.active.sum(axis=0)[other]
     final = np.zeros(trace.active.shape[1], dtype=np.int64)
     active = np.zeros(trace.active.shape, dtype=bool)
     rtol, atol, divergence = (np.nan if limit is None else float(limit) for limit in (stop.rtol, stop.atol, stop.divergence))
     limits = (rtol, atol, divergence)
     window, ratio = (0, 0.0) if stop.stagnation is None else stop.stagnation
-    _walk(trace.residual, trace.scale, limits, float(stop.eps), int(window), float(ratio), int(stop.max_eval), final, active)
+    numbers = (float(stop.eps), int(window), float(ratio), int(stop.max_eval))
+    _walk(trace.residual, trace.scale, limits, *numbers, lengths, final, active)
     return Expected(final, active)
 
 
@@ -43,12 +68,13 @@ def _walk(
     window: int,
     ratio: float,
     max_eval: int,
+    lengths: np.ndarray,
     final: np.ndarray,
     active: np.ndarray,
 ) -> None:
     """Follow each sample until its first final status; an absent limit is NaN, with which no comparison holds."""
     for b in range(residual.shape[1]):
-        for t in range(residual.shape[0]):
+        for t in range(lengths[b]):
             active[t, b] = True
             final[b] = _decide(residual[: t + 1, b], scale[t, b], limits, eps, window, ratio, max_eval)
             if final[b] != _RUNNING:

@@ -1,0 +1,207 @@
+"""Level L2 of whole solves: every transition of a traced solve, from the implementation's own bits (trace replay)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from refdeq.types import Trace
+from refdeq_validation.cases.model import Call, Case
+from refdeq_validation.judge.calls import Memory, answered, has_arrays
+from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.replay import replay
+from refdeq_validation.judge.run import Run
+from refdeq_validation.judge.verdicts import Findings
+from refdeq_validation.protocol.manifest import Claims
+from refdeq_validation.protocol.transcript import Transcript
+
+__all__ = ["RETURNED", "judge_solves", "memory_after", "shapes_returned"]
+
+Array = np.ndarray[Any, Any]
+
+RETURNED = ("z", "status", "n_eval", "residual", "scale")
+"""What every solve returns."""
+
+
+def judge_solves(case: Case, transcript: Transcript, claims: Claims) -> Findings:
+    """Judge the solves of a transcript.
+
+    A solve without a trace must give the bits of the traced one before it with the same arguments and the same kept state
+    (S-10); cases hold such pairs.
+
+    Parameters
+    ----------
+    case : Case
+    transcript : Transcript
+    claims : Claims
+
+    Returns
+    -------
+    Findings
+    """
+    findings = Findings()
+    compare = Comparer(findings)
+    memories: dict[int, Memory] = {}
+    traced: dict[int, tuple[Call, Memory | None, Mapping[str, Array]]] = {}
+    with np.errstate(all="ignore"):
+        for t, call, answer in answered(case, transcript, compare):
+            number = int(call.options.get("session", 0))
+            if call.name == "reset":
+                memories[number] = Memory.fresh(case, int(call.options["batch"]))
+            elif call.name == "set_state":
+                memories[number] = Memory(call.arrays["r"], call.arrays["a"], call.arrays["count"])
+            elif call.name == "solve":
+                before = memories[number] if call.options.get("keep") else None
+                if call.options.get("trace"):
+                    ok = _judge_traced(case, t, call, before, answer.results, claims, findings)
+                    traced[number] = (call, before, answer.results)
+                else:
+                    ok = _judge_untraced(t, call, before, answer.results, traced.get(number), compare)
+                if not ok:
+                    break
+                memories[number] = memory_after(case, call, before, answer.results)
+    return findings
+
+
+def shapes_returned(case: Case, batch: int, results: Mapping[str, Array]) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Shapes and dtypes of what a solve returns, and of the state where it is shown."""
+    problem, float64 = case.problem, "float64"
+    wanted: dict[str, tuple[tuple[int, ...], Any]] = {
+        "z": ((batch, *problem.shape), problem.dtype),
+        "status": ((batch,), "integer"),
+        "n_eval": ((batch,), "integer"),
+        "residual": ((batch,), float64),
+        "scale": ((batch,), float64),
+    }
+    if "r" in results and problem.rule is not None:
+        wanted |= {"r": ((batch, *problem.shape), problem.dtype), "a": ((batch, *problem.out_shape), problem.dtype)}
+    return wanted
+
+
+def memory_after(case: Case, call: Call, before: Memory | None, results: Mapping[str, Array]) -> Memory:
+    """What is known of the gate state after a solve: what was shown, or the last entries of the trace."""
+    n_eval = np.asarray(results["n_eval"]).astype(np.int64)
+    count = n_eval if before is None else before.count + n_eval
+    if case.problem.rule is None:
+        return Memory(None, None, count)
+    samples = np.arange(len(n_eval))
+
+    def last(name: str) -> Array | None:
+        part = results.get(f"trace.{name}")
+        return None if part is None or not len(part) else np.asarray(part[n_eval - 1, samples])
+
+    if "r" in results:
+        return Memory(results["r"], results["a"], count, last("mask"))
+    return Memory(last("r"), last("a"), count, last("mask"))
+
+
+def _judge_traced(
+    case: Case,
+    t: int,
+    call: Call,
+    before: Memory | None,
+    results: Mapping[str, Array],
+    claims: Claims,
+    findings: Findings,
+) -> bool:
+    problem, batch, compare = case.problem, len(call.arrays["z0"]), Comparer(findings)
+    wanted = shapes_returned(case, batch, results)
+    if not has_arrays(compare, t, results, wanted):
+        return False
+    length = int(results["n_eval"].max(initial=0))
+    stacked: dict[str, tuple[tuple[int, ...], Any]] = {
+        "z": (problem.shape, problem.dtype),
+        "f": (problem.shape, problem.dtype),
+        "residual": ((), "float64"),
+        "scale": ((), "float64"),
+        "active": ((), "bool"),
+    }
+    if problem.rule is not None:
+        stacked |= {
+            "r": (problem.shape, problem.dtype),
+            "mask": (problem.shape, "bool"),
+            "a": (problem.out_shape, problem.dtype),
+        }
+    shapes = {f"trace.{name}": ((length, batch, *shape), dtype) for name, (shape, dtype) in stacked.items()}
+    if not has_arrays(compare, t, results, shapes):
+        return False
+    if before is not None and (before.r is None or before.a is None) and problem.rule is not None:
+        return compare.equal("structure", f"call {t}: state before", "shown", "not shown")
+    if batch:
+        findings.merge(replay(_run(case, call, before, results, claims)))
+    return True
+
+
+def _run(case: Case, call: Call, before: Memory | None, results: Mapping[str, Array], claims: Claims) -> Run:
+    problem, part = case.problem, {name.removeprefix("trace."): array for name, array in results.items() if "." in name}
+    gated = problem.rule is not None
+    memory = None
+    if gated and before is not None:
+        memory = {"r": {"z": before.r}, "a": {"linear": before.a}, "count": before.count}
+    shown = gated and "r" in results
+    return Run(
+        graph=problem.graph(),
+        parameters={"W": problem.weight} | ({} if problem.bias is None else {"b": problem.bias}),
+        x={"x": call.arrays["x"]},
+        z0={"z": call.arrays["z0"]},
+        rule=problem.rule,
+        stop=problem.stop,
+        alpha=1.0,
+        order=claims.order,
+        memory=memory,
+        trace=Trace(
+            active=part["active"],
+            z={"z": part["z"]},
+            f={"z": part["f"]},
+            residual=part["residual"],
+            scale=part["scale"],
+            r={"z": part["r"]} if gated else {},
+            mask={"z": part["mask"]} if gated else {},
+            a={"linear": part["a"]} if gated else {},
+        ),
+        z={"z": results["z"]},
+        status=results["status"],
+        n_eval=results["n_eval"],
+        residual=results["residual"],
+        scale=results["scale"],
+        after={"r": {"z": results["r"]}, "a": {"linear": results["a"]}} if shown else {},
+        returned=problem.returned,
+        solver=problem.solver,
+        native_ulp=claims.activation_ulp if claims.activation == "native" else None,
+        hidden=frozenset() if gated else frozenset({"linear"}),
+        shows=("r", "a") if shown else (),
+    )
+
+
+def _judge_untraced(
+    t: int,
+    call: Call,
+    before: Memory | None,
+    results: Mapping[str, Array],
+    traced: tuple[Call, Memory | None, Mapping[str, Array]] | None,
+    compare: Comparer,
+) -> bool:
+    """Bits of the traced solve before it, from the same arguments and state (S-10)."""
+    if traced is None or not _same_call(call, before, *traced[:2]):
+        return compare.equal("structure", f"call {t}", "a traced solve with the same arguments before it", "none")
+    twin, ok = traced[2], True
+    for name in (*RETURNED, "r", "a"):
+        if name in twin and name in results:
+            ok &= compare.bits("state", t, f"untraced {name}", twin[name], results[name])
+        elif name in twin:
+            ok &= compare.equal("structure", f"call {t}: {name}", "an array", "nothing")
+    return ok
+
+
+def _same_call(call: Call, before: Memory | None, other: Call, memory: Memory | None) -> bool:
+    """Whether two solves start from the same arguments and the same kept state."""
+    if any(call.arrays[name].tobytes() != other.arrays[name].tobytes() for name in ("x", "z0")):
+        return False
+    if before is None or memory is None:
+        return before is memory
+    if before.r is None or memory.r is None or before.a is None or memory.a is None:
+        return False
+    pairs = ((before.r, memory.r), (before.a, memory.a), (before.count, memory.count))
+    return all(left.tobytes() == right.tobytes() for left, right in pairs)
