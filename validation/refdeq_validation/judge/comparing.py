@@ -9,8 +9,10 @@ import numpy as np
 
 from refdeq_validation.judge import bounds, fourier
 from refdeq_validation.judge.arithmetic import same_bits
+from refdeq_validation.judge.bounds import Bound
+from refdeq_validation.judge.models import plain
 from refdeq_validation.judge.nodes import LinearNode
-from refdeq_validation.judge.verdicts import Failure, Findings, show
+from refdeq_validation.judge.verdicts import PLACES, Failure, Findings, show
 
 __all__ = ["Comparer"]
 
@@ -31,32 +33,84 @@ class Comparer:
         self.findings.add(Failure(kind, -1, tensor, (), str(expected), str(actual)))
         return False
 
-    def bits(self, kind: str, t: int, tensor: str, expected: Array, actual: Array) -> bool:
-        """Compare bits; shapes and dtypes included."""
+    def bits(
+        self, kind: str, t: int, tensor: str, expected: Array, actual: Array, margin: Array | None = None, zeros: bool = True
+    ) -> bool:
+        """Compare bits; shapes and dtypes included.
+
+        Parameters
+        ----------
+        kind, t, tensor
+            As a failure will name them.
+        expected, actual : arrays
+        margin : array, optional
+            Of decisions, for the failure.
+        zeros : bool
+            False lets +0 and -0 pass for each other.
+        """
         expected, actual = np.asarray(expected), np.asarray(actual)
         if expected.shape != actual.shape or expected.dtype.kind != actual.dtype.kind:
             wanted, got = (expected.shape, expected.dtype), (actual.shape, actual.dtype)
             return self.equal("structure", tensor, wanted, got)
         self.findings.values += expected.size
         good = same_bits(expected, actual)
+        if not zeros:
+            good = good | (expected == actual)
         if good.all():
             return True
-        self._first(kind, t, tensor, good, expected, actual)
+        self._first(kind, t, tensor, good, expected, actual, margin=margin)
         return False
 
-    def within(self, kind: str, t: int, tensor: str, expected: Array, actual: Array, error: Array, limit: Array) -> bool:
-        """Compare errors against bounds; where the exact value is not finite, its class (NaN, +Inf, -Inf) must match."""
-        self.findings.values += actual.size
+    def within(
+        self,
+        kind: str,
+        t: int,
+        tensor: str,
+        expected: Array,
+        actual: Array,
+        error: Array,
+        limit: Array,
+        bound: Bound | None = None,
+        largest: float | None = None,
+        excused: Array | None = None,
+    ) -> bool:
+        """Compare errors against bounds; where the exact value is not finite, its class (NaN, +Inf, -Inf) must match.
+
+        Parameters
+        ----------
+        kind, t, tensor
+            As a failure will name them.
+        expected, actual : arrays
+        error, limit : float64 arrays
+        bound : Bound, optional
+            Where `limit` comes from; its gauge also says how far partial sums reach. What it leaves unclaimed is counted, and
+            only its class is compared.
+        largest : float, optional
+            Largest finite number of the format of partial sums; by default that of `actual`.
+        excused : array of bool, optional
+            Elements with another outcome that was declared.
+        """
         finite = np.isfinite(expected)
-        largest = float(np.finfo(actual.dtype).max)
-        may_overflow = finite & (np.abs(expected) + limit >= largest)
-        good = np.where(finite, (error <= limit) | (may_overflow & ~np.isnan(actual)), _same_class(expected, actual))
-        measured = finite & np.isfinite(actual) & (limit > 0)
-        if measured.any():
-            self.findings.worst = max(self.findings.worst, float((error[measured] / limit[measured]).max()))
-        if good.all():
+        largest = float(np.finfo(actual.dtype).max) if largest is None else largest
+        inside = error <= limit
+        if not (inside.all() and finite.all()):
+            inside = np.where(finite, inside, _same_class(expected, actual))
+            inside = inside | (finite & _overflowed(expected, actual, limit, bound, largest))
+            if excused is not None:
+                inside = inside | excused
+        claimed = limit > 0
+        if bound is not None and bound.unclaimed.any():
+            self.findings.unclaimed += int(bound.unclaimed.sum())
+            claimed = claimed & ~bound.unclaimed
+            inside = inside & (np.isfinite(actual) | ~bound.unclaimed | ~finite)
+            self.findings.values += int((~bound.unclaimed).sum())
+        else:
+            self.findings.values += actual.size
+        measured = claimed & finite & np.isfinite(actual)
+        self.findings.ratios(error[measured] / limit[measured])
+        if inside.all():
             return True
-        self._first(kind, t, tensor, good, expected, actual, error, limit)
+        self._first(kind, t, tensor, inside, expected, actual, error, limit, bound)
         return False
 
     def accumulate(
@@ -66,7 +120,9 @@ class Comparer:
         if order == "strict":
             return self.bits("value", t, tensor, node.strict(d, sent, base), got)
         error, gauge, k, total = node.exact(d, sent, base, got)
-        return self.within("value", t, tensor, total, got, np.abs(error), bounds.accumulate_bound(k, gauge, got.dtype))
+        start = np.abs(base.astype(np.float64))
+        bound = bounds.accumulate(plain(got.dtype.name), k, start, gauge - start)
+        return self.within("value", t, tensor, total, got, np.abs(error), bound.limit, bound)
 
     def dense(self, t: int, tensor: str, node: LinearNode, data: Array, got: Array, order: str) -> bool:
         """Compare the output of an ungated linear node: a dense sum from +0, then factors and bias."""
@@ -135,9 +191,17 @@ class Comparer:
         actual: Array,
         error: Array | None = None,
         limit: Array | None = None,
+        bound: Bound | None = None,
+        margin: Array | None = None,
     ) -> None:
         bad = np.argwhere(~good)
         at = tuple(int(i) for i in bad[0])
+        more: dict[str, Any] = {}
+        if bound is not None:
+            terms = {name: float(np.broadcast_to(value, good.shape)[at]) for name, value in bound.terms.items()}
+            more = {"gauge": float(bound.gauge[at]), "k": int(bound.k[at]), "terms": {n: v for n, v in terms.items() if v}}
+        if margin is not None:
+            more["margin"] = float(np.broadcast_to(margin, good.shape)[at])
         self.findings.add(
             Failure(
                 kind,
@@ -149,8 +213,25 @@ class Comparer:
                 float("nan") if error is None else float(error[at]),
                 float("nan") if limit is None else float(limit[at]),
                 len(bad),
+                places=tuple(np.flatnonzero(~good).tolist()) if len(bad) <= PLACES else (),
+                shape=good.shape,
             )
         )
+
+
+def _overflowed(expected: Array, actual: Array, limit: Array, bound: Bound | None, largest: float) -> Array:
+    """Whether an outcome that is not finite is one that some order of the sum may have.
+
+    Partial sums lie between the sum of the negative terms and that of the positive ones, ``(S -+ G) / 2``, give or take the
+    bound: +Inf is legal where the upper end can leave the format, -Inf where the lower one can, NaN (their difference) where
+    both can.
+    """
+    if bound is None:
+        up, down = expected, -expected
+    else:
+        up, down = (bound.gauge + expected) / 2.0, (bound.gauge - expected) / 2.0
+    high, low = up + limit >= largest, down + limit >= largest
+    return np.asarray((np.isposinf(actual) & high) | (np.isneginf(actual) & low) | (np.isnan(actual) & high & low))
 
 
 def _same_class(expected: Array, actual: Array) -> Array:

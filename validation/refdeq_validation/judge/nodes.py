@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,28 +71,81 @@ class LinearNode:
             return scaled
         return np.asarray(np.add(scaled, self.bias if self.beta == 1.0 else np.multiply(scalar(self.beta), self.bias)))
 
-    def strict(self, d: Array, sent: Array, base: Array) -> Array:
-        """Accumulator in strict order (N-6), from `base`."""
+    def strict(self, d: Array, sent: Array, base: Array, least: float = 0.0) -> Array:
+        """Accumulator in strict order (N-6), from `base`; what is below `least` is flushed to zero (N-5)."""
         a = np.ascontiguousarray(base).copy()
         if self.conv is None:
-            sums.strict_gemm(np.ascontiguousarray(d), np.ascontiguousarray(sent), self.weight, a)
+            data, mask = np.ascontiguousarray(d), np.ascontiguousarray(sent)
+            if least:
+                sums.flushing_gemm(data, mask, self.weight, a, least)
+            else:
+                sums.strict_gemm(data, mask, self.weight, a)
             return a
         shape = a.shape
         a = _planar(a)
-        sums.strict_conv(_planar(d), _planar(sent), self.weight, *self.conv, a)
+        if least:
+            self._flushing_conv(_planar(d), _planar(sent), a, least)
+        else:
+            sums.strict_conv(_planar(d), _planar(sent), self.weight, *self.conv, a)
         return a.reshape(shape)
+
+    def _flushing_conv(self, d: Array, sent: Array, a: Array, least: float) -> None:
+        """A convolution as one matrix product per group and site, taps in the order of N-6; absent ones are not there."""
+        assert self.conv is not None
+        group, stride, pad, dilation = self.conv
+        outputs, per_group = len(self.weight) // group, self.weight.shape[1]
+        taps = list(np.ndindex(*self.weight.shape[2:]))
+        for oy, ox in np.ndindex(*a.shape[2:]):
+            at = [(oy * stride[0] - pad[0] + i * dilation[0], ox * stride[1] - pad[1] + j * dilation[1]) for i, j in taps]
+            there = [(tap, y, x) for tap, (y, x) in zip(taps, at, strict=True) if 0 <= y < d.shape[2] and 0 <= x < d.shape[3]]
+            for g in range(group if there else 0):
+                inputs, rows = slice(g * per_group, (g + 1) * per_group), slice(g * outputs, (g + 1) * outputs)
+                data = np.concatenate([d[:, inputs, y, x] for _, y, x in there], axis=1)
+                mask = np.concatenate([sent[:, inputs, y, x] for _, y, x in there], axis=1)
+                weight = np.concatenate([self.weight[(rows, slice(None), *tap)].T for tap, _, _ in there])
+                part = a[:, rows, oy, ox].copy()
+                sums.flushing_gemm(data, mask, np.ascontiguousarray(weight), part, least)
+                a[:, rows, oy, ox] = part
+
+    def sizes(self, d: Array, sent: Array, like: Array) -> Array:
+        """``sum |A_ij| + |d_j|`` over the sent terms, shaped as `like`: what underflow of re-rounded operands multiplies."""
+        base = np.zeros(like.shape)
+        ones = np.ones_like(d)
+        light = replace(self, weight=np.abs(self.weight))
+        unit = replace(self, weight=np.ones_like(self.weight))
+        return light.exact(ones, sent, base, base)[3] + unit.exact(np.abs(d), sent, base, base)[3]
 
     def exact(self, d: Array, sent: Array, base: Array, got: Array) -> tuple[Array, Array, Array, Array]:
         """Error of `got`, gauge ``|a| + P``, number of terms, and exact sum; all float64 (N-7)."""
         wide = self.weight.dtype == np.float64
-        weight = self.weight.astype(np.float64)
         parts = [np.ascontiguousarray(array, dtype=np.float64) for array in (d, base, got)]
+        heavy = float(np.abs(parts[0]).max(initial=0.0))
+        reach = heavy * self._heaviest * self.weight.size + float(np.abs(parts[1]).max(initial=0.0))
+        if not wide or (heavy < 2.0**960 and self._heaviest < 2.0**960 and reach < 2.0**1020):
+            return self._exact(self._wide_weight, parts, sent, wide)
+        # Sums that may overflow on the way, numbers whose splitting does: scaled down by powers of two.
+        down = 2.0**-64
+        error, gauge, k, total = self._exact(
+            self._wide_weight * down, [parts[0] * down, parts[1] * down**2, parts[2] * down**2], sent, wide
+        )
+        largest = float(np.finfo(np.float64).max)
+        return error / down**2, np.minimum(gauge / down**2, largest), k, total / down**2
+
+    def _exact(self, weight: Array, parts: list[Array], sent: Array, wide: bool) -> tuple[Array, Array, Array, Array]:
         if self.conv is None:
             return sums.exact_gemm(parts[0], np.ascontiguousarray(sent), weight, parts[1], parts[2], wide)
+        shape = parts[2].shape
         d2, base2, got2 = (_planar(part) for part in parts)
         error, gauge, k, total = sums.exact_conv(d2, _planar(sent), weight, *self.conv, base2, got2)
-        shape = got.shape
         return error.reshape(shape), gauge.reshape(shape), k.reshape(shape), total.reshape(shape)
+
+    @cached_property
+    def _wide_weight(self) -> Array:
+        return self.weight.astype(np.float64)
+
+    @cached_property
+    def _heaviest(self) -> float:
+        return float(np.abs(self._wide_weight).max(initial=0.0))
 
     def macs(self, sent: Array, out: tuple[int, ...]) -> int:
         """Multiply-accumulates of what was sent, counted tap by tap (C-1)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["exact_conv", "exact_gemm", "strict_conv", "strict_gemm"]
+__all__ = ["exact_conv", "exact_gemm", "flushing_gemm", "strict_conv", "strict_gemm"]
 
 
 @numba.njit(inline="always")
@@ -46,6 +46,21 @@ def strict_gemm(d: np.ndarray, sent: np.ndarray, weight: np.ndarray, a: np.ndarr
                 value = d[b, j]
                 for i in range(weight.shape[1]):
                     a[b, i] = a[b, i] + weight[j, i] * value
+
+
+@numba.njit(nogil=True, cache=True)
+def flushing_gemm(d: np.ndarray, sent: np.ndarray, weight: np.ndarray, a: np.ndarray, least: float) -> None:
+    """:func:`strict_gemm` where operands and results below `least` in magnitude are zeros of their sign (N-5)."""
+    for b in range(d.shape[0]):
+        for j in range(d.shape[1]):
+            if sent[b, j]:
+                value = d[b, j] * 0 if abs(d[b, j]) < least else d[b, j]
+                for i in range(weight.shape[1]):
+                    factor = weight[j, i] * 0 if abs(weight[j, i]) < least else weight[j, i]
+                    product = factor * value
+                    product = product * 0 if abs(product) < least else product
+                    total = (a[b, i] * 0 if abs(a[b, i]) < least else a[b, i]) + product
+                    a[b, i] = total * 0 if abs(total) < least else total
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,0 +1,233 @@
+"""Accumulators and outputs of a unit problem, judged by the declared model of arithmetic (D-6, D-7, D-12, N-1, N-6, N-7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from refdeq.types import DeltaRule
+from refdeq_validation.judge import bounds
+from refdeq_validation.judge.bounds import Bound
+from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.formats import FORMATS
+from refdeq_validation.judge.gating import flush, stored
+from refdeq_validation.judge.models import Arithmetic
+from refdeq_validation.judge.nodes import LinearNode, linear_node
+from refdeq_validation.judge.statistic import Statistic
+from refdeq_validation.protocol.problem import Problem
+
+__all__ = ["Linear"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Linear:
+    """The linear node of a problem behind its gate.
+
+    Parameters
+    ----------
+    problem : Problem
+    rule : DeltaRule or None
+        None where the node is not gated.
+    model : Arithmetic
+    exact : bool
+        Whether every sum of the case is proven to be representable in every order (docs/bounds.md, section 9).
+    compare : Comparer
+    statistic : Statistic or None
+        Collects errors where the case allows it.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        rule: DeltaRule | None,
+        model: Arithmetic,
+        exact: bool,
+        compare: Comparer,
+        statistic: Statistic | None,
+    ) -> None:
+        self.problem, self.model, self.exact, self.compare, self.statistic = problem, model, exact, compare, statistic
+        self.storage = problem.storage
+        self.least = model.carrier.tiny if model.flushed else 0.0
+        weight = flush(problem.weight, self.least)
+        bias = {} if problem.bias is None else {"b": problem.bias}
+        self.node = linear_node(problem.graph()["nodes"][0], {"W": weight} | bias)
+        self.folded = rule is not None and rule.bias == "folded" and problem.bias is not None
+        self.infinite = model.reads and not bool(np.isfinite(weight).all())
+
+    @property
+    def bias(self) -> Array:
+        """The bias, shaped against the output."""
+        assert self.problem.bias is not None
+        return self.problem.bias.reshape(-1, *(1,) * (len(self.problem.out_shape) - 1))
+
+    @property
+    def knows_bits(self) -> bool:
+        """Whether the accumulator's bits follow."""
+        return self.model.strict or self.exact
+
+    # ------------------------------------------------------------------------------------------------------ bits and bounds
+
+    def strict(self, values: Array, sent: Array, dense: Array, before: Array) -> Array:
+        """Next accumulator in strict order (N-6, D-6)."""
+        if self.model.reads:
+            values, sent = np.where(sent, values, values.dtype.type(0)), np.ones_like(sent)
+        lift = _lift(dense, before)
+        zero = before.dtype.type(0)
+        if not self.folded:
+            base = np.where(lift, zero, before) if dense.any() else before
+            return self.node.strict(values, sent, base, self.least)
+        s = self._plus(self.node.strict(values, sent, np.zeros_like(before), self.least), self.bias)
+        later = self._plus(self._plus(s, before), -self.bias)
+        return np.where(lift, s, later)
+
+    def _plus(self, left: Array, right: Array) -> Array:
+        """One addition, flushed where the outcome is."""
+        return flush(flush(left, self.least) + flush(right, self.least), self.least)
+
+    def _sum(self, values: Array, sent: Array, first: Array, got: Array) -> tuple[Array, Array, Array, Array, Array | None]:
+        """Error against the exact sum from `first`, total, ``P``, terms, and sizes of operands where they are re-rounded."""
+        values, first = flush(values, self.least), flush(first, self.least)
+        error, gauge, k, total = self.node.exact(values, sent, first, got)
+        sizes = None if self.model.operands is None else self.node.sizes(values, sent, got)
+        return np.abs(error), total, np.maximum(gauge - np.abs(first.astype(np.float64)), 0.0), k, sizes
+
+    def _bound(
+        self, k: Array, products: Array, a: Array, dense: Array, sizes: Array | None, values: Array, sent: Array
+    ) -> Bound:
+        """Bound of one accumulate; `a` is the size of the stored accumulator."""
+        lift = _lift(dense, a)
+        if self.folded:
+            bound = bounds.folded(
+                self.model, k, products, a, np.broadcast_to(self.bias.astype(np.float64), a.shape), lift, sizes
+            )
+        else:
+            bound = bounds.accumulate(self.model, k, np.where(lift, 0.0, a), products, sizes)
+        over = self._overflowing(values, sent, a)
+        return (
+            bound
+            if over is None
+            else bound._replace(limit=np.where(over, np.inf, bound.limit), unclaimed=bound.unclaimed | over)
+        )
+
+    def _overflowing(self, values: Array, sent: Array, like: Array) -> Array | None:
+        """Where an operand leaves the format it is re-rounded to: of such sums nothing is claimed."""
+        form = self.model.operands
+        if form is None:
+            return None
+        heavy, large = np.abs(self.problem.weight) >= form.largest, (np.abs(values) >= form.largest) & sent
+        if not heavy.any() and not large.any():
+            return None
+        zero = np.zeros(like.shape)
+        by_weight = self._other(heavy).exact(np.ones_like(values), sent, zero, zero)[3]
+        by_value = self._other(np.ones_like(heavy)).exact(large.astype(values.dtype), sent, zero, zero)[3]
+        return np.asarray((by_weight > 0) | (by_value > 0))
+
+    def _other(self, weight: Array) -> LinearNode:
+        """The node with other weights, in float64 and without bias."""
+        data = {**self.problem.graph()["nodes"][0], "inputs": ["z", "W"]}
+        return linear_node(data, {"W": weight.astype(np.float64)})
+
+    # ------------------------------------------------------------------------------------------------------------- judgements
+
+    def judge_shown(self, t: int, values: Array, sent: Array, dense: Array, before: Array, a: Array, y: Array) -> None:
+        """Accumulator from its previous bits, output from its own (D-6)."""
+        if self.knows_bits:
+            self.compare.bits("value", t, "a", self.strict(values, sent, dense, before), a, zeros=self.model.strict)
+        else:
+            start = self.bias if self.folded else before.dtype.type(0)
+            first = np.where(_lift(dense, before), start, before) if dense.any() else before
+            error, total, products, k, sizes = self._sum(values, sent, first, a)
+            bound = self._bound(k, products, np.abs(before.astype(np.float64)), dense, sizes, values, sent)
+            excused = self._excused(values, sent, first, a)
+            self.compare.within("value", t, "a", total, a, error, bound.limit, bound, self.model.adds.largest, excused)
+            if self.statistic is not None:
+                self.statistic.add(error, bound, self._squares(values, sent, a))
+        self.compare.bits("value", t, "y", self.output(a), y)
+
+    def judge_hidden(
+        self, t: int, values: Array, sent: Array, dense: Array, before: Array, before_error: Array, y: Array
+    ) -> tuple[Array, Array]:
+        """Output from the judge's own accumulator; returns the next one and its error.
+
+        Where bits are known the accumulator is of the carrier dtype and exact; otherwise it is float64, and the error of each
+        accumulate is added to those before it.
+        """
+        if self.knows_bits:
+            a = self.strict(values, sent, dense, before)
+            self.compare.bits("value", t, "y", self.output(a), y, zeros=self.model.strict)
+            return a, before_error
+        wide, lift = before.astype(np.float64), _lift(dense, before)
+        start = self.bias.astype(np.float64) if self.folded else 0.0
+        first = np.where(lift, start, wide)
+        _, total, products, k, sizes = self._sum(values, sent, first, first)
+        inherited = np.where(lift, 0.0, before_error)
+        bound = self._bound(k, products, np.abs(wide) + inherited, dense, sizes, values, sent)
+        # The judge keeps a float64 sum: what that rounds is added where the carrier is float64 too.
+        own = 2.0**-53 * np.abs(total) if self.model.carrier.precision == 53 else 0.0
+        error = inherited + bound.limit + own
+        self._judge_output(t, values, sent, first, total, error, bound, y)
+        return total, error
+
+    def _judge_output(
+        self, t: int, values: Array, sent: Array, first: Array, total: Array, error: Array, bound: Bound, y: Array
+    ) -> None:
+        """Compare an output with the one that follows from an accumulator known to within `error`."""
+        adds = self.problem.bias is not None and not self.folded
+        target = total + self.bias.astype(np.float64) if adds else total
+        storage = None if self.storage is None else FORMATS[self.storage]
+        limit = bounds.output_error(self.model, total, error, target, adds, storage)
+        if adds and self.model.carrier.precision == 53:
+            limit = limit + 2.0**-53 * np.abs(target)
+        unclaimed = bound.unclaimed | (np.isinf(error) & np.isfinite(target))
+        gauge = bound.gauge + (np.abs(self.bias.astype(np.float64)) if adds else 0.0)
+        bound = bound._replace(limit=limit, unclaimed=unclaimed, gauge=np.broadcast_to(gauge, y.shape))
+        largest = min(self.model.adds.largest, self.model.carrier.largest if storage is None else storage.largest)
+        excused = self._excused(values, sent, first, y)
+        self.compare.within("value", t, "y", target, y, np.abs(y - target), limit, bound, largest, excused)
+
+    def judge_dense(self, t: int, u: Array, y: Array) -> None:
+        """A node without a gate: ``fl(A u + b)`` from +0 (N-6), or a sum of products and bias in any order (N-7)."""
+        sent, dense = np.ones(u.shape, bool), np.ones(len(u), bool)
+        zero = np.zeros(y.shape, y.dtype)
+        if self.knows_bits:
+            self.compare.bits("value", t, "y", self.output(self.strict(u, sent, dense, zero)), y, zeros=self.model.strict)
+            return
+        first = zero if self.problem.bias is None else np.broadcast_to(self.bias, y.shape)
+        error, total, products, k, sizes = self._sum(u, sent, first, y)
+        bound = bounds.accumulate(self.model, k, np.abs(first.astype(np.float64)), products, sizes)
+        over = self._overflowing(u, sent, y)
+        if over is not None:
+            bound = bound._replace(limit=np.where(over, np.inf, bound.limit), unclaimed=bound.unclaimed | over)
+        largest = self.model.adds.largest
+        if self.storage is not None:
+            limit = bounds.output_error(self.model, total, bound.limit, total, False, FORMATS[self.storage])
+            bound, largest = bound._replace(limit=limit), min(largest, FORMATS[self.storage].largest)
+        self.compare.within("value", t, "y", total, y, error, bound.limit, bound, largest, self._excused(u, sent, first, y))
+        if self.statistic is not None and self.storage is None:
+            self.statistic.add(error, bound, self._squares(u, sent, y))
+
+    def output(self, a: Array) -> Array:
+        """Output from the accumulator (D-6): one addition, one store (N-1)."""
+        y = a if self.folded or self.problem.bias is None else self._plus(a, self.bias)
+        return stored(y, self.storage)
+
+    def _excused(self, values: Array, sent: Array, first: Array, got: Array) -> Array | None:
+        """NaN where a column that was not sent is multiplied by zero and is not finite (D-7, declared "read")."""
+        if not self.infinite:
+            return None
+        gated = np.where(sent, values, values.dtype.type(0))
+        total = self.node.exact(gated, np.ones_like(sent), first, got)[3]
+        return np.isnan(total) & np.isnan(got)
+
+    def _squares(self, values: Array, sent: Array, like: Array) -> Array:
+        """``sum (A_ij d_j)^2``: the variance of errors of re-rounded operands is a multiple of it."""
+        zero = np.zeros(like.shape)
+        node = self._other(self.problem.weight.astype(np.float64) ** 2)
+        return node.exact(values.astype(np.float64) ** 2, sent, zero, zero)[3]
+
+
+def _lift(rows: Array, like: Array) -> Array:
+    """A per-sample flag, shaped to broadcast against a batched array."""
+    return rows.reshape(-1, *(1,) * (like.ndim - 1))
