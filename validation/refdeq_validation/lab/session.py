@@ -40,6 +40,8 @@ class LabSession:
         node = self.ready()
         batch = len(node.count)
         self.check("u", u, batch, self.problem.shape)
+        self.check("mask", mask, batch, self.problem.shape, "bool")
+        self.check("y", y, batch, self.problem.out_shape)
         with np.errstate(all="ignore"):
             mask[...], y[...] = node.evaluate(u, np.arange(batch))
 
@@ -98,12 +100,12 @@ class LabSession:
             raise ValueError("jacobian: 'frozen-mask' needs a solve with a delta rule and the same batch before it")
         return node.sent
 
-    def check(self, name: str, array: Array, batch: int, shape: tuple[int, ...]) -> None:
-        """Refuse wrong shapes and dtypes."""
+    def check(self, name: str, array: Array, batch: int, shape: tuple[int, ...], dtype: str | None = None) -> None:
+        """Refuse wrong shapes and dtypes; the dtype is that of the problem unless another is named."""
         if not isinstance(array, np.ndarray) or array.shape != (batch, *shape):
             raise ValueError(f"{name}: expected shape {(batch, *shape)}, got {getattr(array, 'shape', array)}")
-        if array.dtype != np.dtype(self.problem.dtype):
-            raise TypeError(f"{name}: expected {self.problem.dtype}, got {array.dtype}")
+        if array.dtype != np.dtype(dtype or self.problem.dtype):
+            raise TypeError(f"{name}: expected {dtype or self.problem.dtype}, got {array.dtype}")
 
     def close(self) -> None:
         """Forget everything."""
