@@ -13,7 +13,7 @@ from refdeq_validation.cases import draw
 from refdeq_validation.cases.model import Call, Case
 from refdeq_validation.protocol.problem import Problem
 
-__all__ = ["SHORT", "Numbers", "gemm", "prepared", "started", "unit"]
+__all__ = ["SHORT", "Numbers", "conv", "gemm", "prepared", "ruled", "started", "unit"]
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +38,8 @@ class Numbers:
 
     def integers(self, name: str, shape: tuple[int, ...], low: int, high: int, unit: float = 1.0) -> Array:
         """Integers in [low, high], times a power of two."""
-        return draw.integers(SEED, f"{self.slug}/{name}", shape, low, high, self.dtype) * np.dtype(self.dtype).type(unit)
+        drawn = draw.integers(SEED, f"{self.slug}/{name}", shape, low, high, self.dtype)
+        return np.asarray(drawn * np.dtype(self.dtype).type(unit))
 
     def signed(self, name: str, shape: tuple[int, ...], low: int, high: int, unit: float = 1.0) -> Array:
         """Integers of either sign whose size is in [low, high], times a power of two: never zero for low > 0."""
@@ -55,9 +56,25 @@ class Numbers:
         return np.asarray(values, dtype=self.dtype)
 
 
+def ruled(threshold: float | Sequence[float], **changes: Any) -> DeltaRule:
+    """A rule: ``refdeq``'s choices (gt, sent, dense, separate) but for these changes.
+
+    >>> ruled(0.5, compare="ge").memory
+    'sent'
+    """
+    return DeltaRule(threshold=threshold if isinstance(threshold, float) else tuple(threshold), **changes)
+
+
 def gemm(weight: Array, bias: Array | None, rule: DeltaRule, storage: str | None = None) -> Problem:
     """A Gemm of this weight (N, K) behind a gate."""
     return Problem("Gemm", weight.dtype.name, (weight.shape[1],), weight, bias, rule, storage=storage)
+
+
+def conv(
+    weight: Array, bias: Array | None, rule: DeltaRule, shape: tuple[int, ...], storage: str | None = None, **attributes: Any
+) -> Problem:
+    """A Conv of this weight (M, C / group, *kernel) on samples of `shape` behind a gate."""
+    return Problem("Conv", weight.dtype.name, shape, weight, bias, rule, attributes=attributes, storage=storage)
 
 
 def started(*steps: Array, session: int = 0) -> tuple[Call, ...]:

@@ -7,7 +7,18 @@ from functools import cache
 from typing import Any
 
 from refdeq.errors import ArgumentError
-from refdeq_validation.cases import exact, ties
+from refdeq_validation.cases import (
+    convolutions,
+    exact,
+    few_terms,
+    many_terms,
+    memory,
+    regressions,
+    sequences,
+    shapes,
+    special,
+    ties,
+)
 from refdeq_validation.cases.model import FAMILIES, Case
 from refdeq_validation.cases.published import smoke_ids
 
@@ -23,6 +34,14 @@ TIERS = ("smoke", "core", "full")
 GENERATORS: tuple[Generator, ...] = (
     exact.cases,
     ties.cases,
+    few_terms.cases,
+    many_terms.cases,
+    special.cases,
+    shapes.cases,
+    memory.cases,
+    sequences.cases,
+    convolutions.cases,
+    regressions.cases,
 )
 """One per file: called with a dtype, each yields cases. A new family is one line here and its name in ``model.FAMILIES``."""
 

@@ -1,0 +1,147 @@
+"""The witness of a case: proof that it can fail. A case that would accept an implementation of nothing is refused.
+
+:func:`prove` is what generators are held to (in the tests, and whenever the published lists are written); :func:`holds` asserts
+the core of it again whenever a case is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from refdeq.errors import ArgumentError
+from refdeq_validation.cases.model import Case
+from refdeq_validation.cases.nulls import FORMS, NULLS, null_transcript
+from refdeq_validation.judge.judging import judge
+from refdeq_validation.judge.verdicts import Findings
+from refdeq_validation.lab.session import CLAIMS, Lab
+from refdeq_validation.protocol.execute import execute
+from refdeq_validation.protocol.transcript import Transcript
+
+__all__ = ["CLEARLY", "VacuousCaseError", "golden_transcript", "holds", "prove"]
+
+Array = np.ndarray[Any, Any]
+
+CLEARLY = 8.0
+"""Bounds by which a null implementation must miss, where bits alone do not reject it."""
+
+FAST = replace(CLAIMS, order="fast", determinism="R1")
+"""The weakest claims: only the bound judges accumulators."""
+
+BITWISE = ("mask", "memory", "state", "structure")
+"""Kinds of failures that no model of arithmetic excuses."""
+
+
+class VacuousCaseError(ArgumentError):
+    """A case cannot fail where it should: it proves nothing and is refused."""
+
+
+def golden_transcript(case: Case) -> Transcript:
+    """What the clean lab answers, in strict order and with its state."""
+    return execute(case, Lab(), CLAIMS)
+
+
+def prove(case: Case) -> Case:
+    """Prove that a case can fail, and return it with the facts.
+
+    Parameters
+    ----------
+    case : Case
+
+    Returns
+    -------
+    Case
+        With the witness ``sent`` (elements sent, of how many), ``margin`` (least distance of a difference from its threshold,
+        hexadecimal) and ``nulls`` (what rejects each null implementation). The id is that of `case`.
+
+    Raises
+    ------
+    VacuousCaseError
+        When the golden answers do not pass, nothing or everything is sent (cases flagged ``uniform-mask`` may), or a null
+        implementation is not rejected in mask or memory, by ``CLEARLY`` bounds, or in bits where the case is exact.
+    """
+    golden = golden_transcript(case)
+    for claims in (CLAIMS, FAST):
+        findings = judge(case, golden, claims)
+        if not findings.passed:
+            told = findings.failures[0].sentence() if findings.failures else "nothing was compared"
+            raise VacuousCaseError(f"case {case.id}", expected=f"golden answers that pass ({claims.order} order)", got=told)
+    facts: dict[str, Any] = {**case.witness, **_masks(case, golden)}
+    facts["nulls"] = {f"{null} ({form})": _rejected(case, golden, null, form) for null in NULLS for form in FORMS}
+    return replace(case, witness=facts)
+
+
+def holds(case: Case) -> None:
+    """Assert again that a case rejects every null implementation in its harder form.
+
+    Raises
+    ------
+    VacuousCaseError
+    """
+    golden = golden_transcript(case)
+    for null in NULLS:
+        _rejected(case, golden, null, "values")
+
+
+def _masks(case: Case, golden: Transcript) -> dict[str, Any]:
+    masks = [answer.results["mask"] for answer in golden.answers if "mask" in answer.results]
+    sent, size = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
+    if not 0 < sent < size and "uniform-mask" not in case.flags:
+        raise VacuousCaseError(f"case {case.id}", expected="some elements sent and some not", got=f"{sent} of {size} sent")
+    return {"sent": [sent, size], "margin": _margin(case, golden).hex()}
+
+
+def _margin(case: Case, golden: Transcript) -> float:
+    """Least finite ``||delta| - tau|`` over the decisions made from a known reference."""
+    problem, rule = case.problem, case.problem.rule
+    assert rule is not None
+    with np.errstate(over="ignore", under="ignore"):
+        tau = np.asarray(rule.threshold).astype(problem.dtype).astype(np.float64)
+    tau = tau.reshape(-1, *(1,) * (len(problem.shape) - 1)) if tau.ndim else tau
+    references: dict[int, Array] = {}
+    least = float("inf")
+    for call, answer in zip(case.calls, golden.answers, strict=True):
+        session = int(call.options.get("session", 0))
+        if answer.error:
+            continue
+        if call.name == "set_state":
+            references[session] = call.arrays["r"]
+        elif call.name == "reset":
+            references.pop(session, None)
+        elif call.name == "step":
+            if session in references:
+                with np.errstate(all="ignore"):
+                    margin = np.abs(np.abs((call.arrays["u"] - references[session]).astype(np.float64)) - tau)
+                least = min(least, float(np.min(margin, where=np.isfinite(margin), initial=np.inf)))
+            references[session] = answer.results["r"]
+    return least
+
+
+def _rejected(case: Case, golden: Transcript, null: str, form: str) -> str:
+    """What rejects a null implementation, under the weakest claims."""
+    findings = judge(case, null_transcript(case, golden, null, form), FAST)
+    reason = _reason(case, findings)
+    if not reason:
+        got = f"at most {findings.worst:.3g} bounds" if findings.failed else "accepted"
+        raise VacuousCaseError(
+            f"case {case.id}, null implementation {null!r} ({form})",
+            expected=f"rejection in bits or by {CLEARLY:g} bounds",
+            got=got,
+            hint="give it more rows, steps or inputs",
+        )
+    return reason
+
+
+def _reason(case: Case, findings: Findings) -> str:
+    if not findings.failed:
+        return ""
+    kinds = {failure.kind for failure in findings.failures}
+    for kind in BITWISE:
+        if kind in kinds:
+            return kind
+    if case.expect == "exact":
+        return "bits"
+    unmatched = any(np.isnan(failure.error) or np.isinf(failure.error) for failure in findings.failures)
+    return "value" if findings.worst >= CLEARLY or unmatched else ""
