@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from refdeq_validation.cases.model import Case
+from refdeq_validation.judge.determinism import judge_determinism
+from refdeq_validation.judge.robustness import judge_robustness
 from refdeq_validation.judge.solves import judge_solves
 from refdeq_validation.judge.steps import judge_steps
 from refdeq_validation.judge.verdicts import Failure, Findings
@@ -20,7 +22,22 @@ def _sequences(case: Case, transcript: Transcript, claims: Claims) -> Findings:
     return (judge_solves if has_solves else judge_steps)(case, transcript, claims)
 
 
-JUDGES: Mapping[str, Callable[[Case, Transcript, Claims], Findings]] = {"L1": judge_steps, "L2": _sequences}
+def _deterministic(case: Case, transcript: Transcript, claims: Claims) -> Findings:
+    """Level L7: bits of calls that belong together; each call by itself as at level L2."""
+    return judge_determinism(case, transcript, claims, _sequences)
+
+
+def _robust(case: Case, transcript: Transcript, claims: Claims) -> Findings:
+    """Level L8: refusals; calls that were accepted as at level L2."""
+    return judge_robustness(case, transcript, claims, _sequences)
+
+
+JUDGES: Mapping[str, Callable[[Case, Transcript, Claims], Findings]] = {
+    "L1": judge_steps,
+    "L2": _sequences,
+    "L7": _deterministic,
+    "L8": _robust,
+}
 """By level."""
 
 
