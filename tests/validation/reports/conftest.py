@@ -10,8 +10,7 @@ from refdeq_validation.lab.session import Lab, LabSession
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.problem import Problem
 from refdeq_validation.reports.data import report_data
-from refdeq_validation.reports.model import ProfileOutcome, SuiteReport
-from refdeq_validation.running import Result, run_case
+from refdeq_validation.running import ProfileOutcome, Result, SuiteRun, run_case
 
 from refdeq.types import DeltaRule
 
@@ -47,12 +46,16 @@ class Tail(LabSession):
 class Coarse(LabSession):
     """Keeps its accumulator in too narrow a format."""
 
+    def reset(self, batch):
+        super().reset(batch)
+        self.evaluations = 0
+
     def step(self, u, mask, y):
         super().step(u, mask, y)
         r, a = np.empty_like(u), np.empty_like(y)
         self.get_state(r, a)
         shift, a = y - a, a.astype(np.float16).astype(a.dtype)
-        self.evaluations = getattr(self, "evaluations", 0) + 1
+        self.evaluations += 1
         self.set_state(r, a, np.full(len(u), self.evaluations))
         y[...] = a + shift
 
@@ -88,7 +91,8 @@ def judged(session, spec, **claims):
     failed = sum(result.disposition != "passed" for result in results)
     reason = f"{failed} of {len(ids)} required cases did not pass" if failed else ""
     profile = ProfileOutcome("core-f32", not failed, reason, ids, "sha256:" + 64 * "0")
-    return SuiteReport(spec, read, ids, results, [profile], {"zeros": ids[0], "stale": ids[1]}, 0.5)
+    canaries = {"zeros": ids[0], "stale": ids[1]}
+    return SuiteRun(spec, read, ids, results, (profile,), ("core-f32",), canaries, seconds=0.5)
 
 
 def granted():
@@ -107,7 +111,7 @@ def incomplete():
         Result(CASES[-3], "skipped", reason="no such device here"),
         Result(CASES[-2], "not_applicable", reason="float64 is not claimed"),
     ]
-    suite.profiles = [ProfileOutcome("core-f32", False, "3 required cases did not run", suite.planned)]
+    suite.profiles = (ProfileOutcome("core-f32", False, "3 required cases did not run", suite.planned),)
     return report_data([suite], 3, seconds=0.5, unavailable=[("cuda", "no device <here>")])
 
 

@@ -36,6 +36,7 @@ class Browser:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def close(self):
         self.process.stdin.close()
@@ -73,11 +74,19 @@ class Browser:
         features = [{"name": name, "value": value} for name, value in wishes.items()]
         self.call("Emulation.setEmulatedMedia", media=media, features=features)
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
-        self.call("Page.navigate", url="about:blank")
+        self._go("about:blank")  # so that a link into the page shown now is a new visit too
         self.events.clear()
-        self.call("Page.navigate", url=address)
-        if not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.until(lambda event: event.get("method") == "Page.loadEventFired")
+        self._go(address)
+
+    def _go(self, address):
+        loader = self.call("Page.navigate", url=address)["loaderId"]
+
+        def loaded(event):
+            params = event.get("params", {})
+            return event.get("method") == "Page.lifecycleEvent" and (params["name"], params["loaderId"]) == ("load", loader)
+
+        if not any(map(loaded, self.events)):
+            self.until(loaded)
 
     def run(self, script):
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
@@ -88,8 +97,8 @@ class Browser:
         return [event["params"] for event in self.events if event.get("method") in methods]
 
     def picture(self, path):
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 6000), "scale": 1}
+        width, height = self.run("[window.innerWidth, document.documentElement.scrollHeight]")
+        clip = {"x": 0, "y": 0, "width": width, "height": min(height, 6000), "scale": 1}
         data = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"]
         path.write_bytes(base64.b64decode(data))
 

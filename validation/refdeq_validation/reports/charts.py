@@ -97,8 +97,8 @@ def _heat_cell(results: Sequence[Mapping[str, Any]]) -> str:
     return f'<span class="heat" style="--w:{round(8 + 62 * worst)}%">{word}</span>'
 
 
-def histogram(data: Mapping[str, Any], title: str, unit: str) -> str:
-    """Counts over powers of two, on a logarithmic height; the line marks a ratio of one.
+def histogram(data: Mapping[str, Any], title: str, unit: str, limit: bool) -> str:
+    """Counts over powers of two, on a logarithmic height; a line may mark a limit of one.
 
     Parameters
     ----------
@@ -108,6 +108,8 @@ def histogram(data: Mapping[str, Any], title: str, unit: str) -> str:
     title : str
     unit : str
         What the horizontal axis shows.
+    limit : bool
+        Whether one is a limit, and what is over it bad.
     """
     edges, counts = data["edges"], data["counts"]
     total, most = sum(counts), max(counts)
@@ -116,7 +118,7 @@ def histogram(data: Mapping[str, Any], title: str, unit: str) -> str:
     drawn = []
     for i in (i for i in range(first, last) if counts[i]):
         height = max(2.0, (BASE - 26) * math.log10(counts[i] + 1.0) / math.log10(most + 1.0))
-        over = " over" if i > 0 and edges[i - 1] >= 0 else ""
+        over = " over" if limit and i > 0 and edges[i - 1] >= 0 else ""
         drawn.append(
             f'<rect class="bar{over}" x="{(i - first) * step + 0.5:.2f}" y="{BASE - height:.2f}" width="{step - 1:.2f}" '
             f'height="{height:.2f}"><title>{escape(_bin(edges, i))}: {counts[i]:,}</title></rect>'
@@ -126,7 +128,7 @@ def histogram(data: Mapping[str, Any], title: str, unit: str) -> str:
         x = (i + 1 - first) * step
         drawn.append(f'<line class="tick" x1="{x:.2f}" x2="{x:.2f}" y1="{BASE}" y2="{BASE + 4}"/>')
         drawn.append(f'<text x="{x:.2f}" y="{BASE + 17}" text-anchor="middle">{_power(edges[i])}</text>')
-        if edges[i] == 0:
+        if limit and edges[i] == 0:
             drawn.append(f'<line class="one" x1="{x:.2f}" x2="{x:.2f}" y1="14" y2="{BASE}"/>')
     label = f"{title}: {total:,} values, the most in {_bin(edges, counts.index(most))}"
     return (

@@ -19,8 +19,8 @@ from refdeq_validation.reports.diagnosis import diagnose
 from refdeq_validation.reports.environment import environment
 from refdeq_validation.reports.histograms import histograms
 from refdeq_validation.reports.localise import pattern
-from refdeq_validation.reports.model import SuiteReport
-from refdeq_validation.running import DISPOSITIONS, Result
+from refdeq_validation.suites import SuiteRun
+from refdeq_validation.trials import DISPOSITIONS, Result
 
 __all__ = ["SCHEMA", "VERDICTS", "backend_data", "finite", "report_data", "result_data"]
 
@@ -34,7 +34,7 @@ NOTES = 10
 
 
 def report_data(
-    suites: Sequence[SuiteReport],
+    suites: Sequence[SuiteRun],
     code: int,
     *,
     seconds: float,
@@ -43,15 +43,16 @@ def report_data(
     planned_rows: Sequence[str] = (),
     unavailable: Sequence[tuple[str, str]] = (),
     protocol: Mapping[str, Any] | None = None,
+    allow_incomplete: bool = False,
 ) -> dict[str, Any]:
     """Everything a run found, as JSON-able data.
 
     Parameters
     ----------
-    suites : sequence of SuiteReport
+    suites : sequence of SuiteRun
         One per judged implementation.
     code : int
-        Exit code of the run, one of ``VERDICTS``.
+        Exit code that the run earned, one of ``VERDICTS``.
     seconds : float
         Of the whole run.
     threads : int, optional
@@ -63,6 +64,8 @@ def report_data(
         Backends that could not run, with reasons.
     protocol : mapping, optional
         Stop rule of the trained cells.
+    allow_incomplete : bool
+        Turn 3 into 0, and say so: the verdict stays ``incomplete``.
 
     Returns
     -------
@@ -77,7 +80,8 @@ def report_data(
     data = {
         "schema": SCHEMA,
         "verdict": VERDICTS[code],
-        "exit_code": code,
+        "exit_code": 0 if code == 3 and allow_incomplete else code,
+        "incomplete_allowed": allow_incomplete,
         "profile": ", ".join(dict.fromkeys(profile.name for suite in suites for profile in suite.profiles)) or None,
         "suite": {"refdeq": refdeq.__version__, "semantics": SEMANTICS_VERSION},
         "pack": {"digest": f"sha256:{_digest(cases)}", "cases": len(cases)},
@@ -103,19 +107,19 @@ def counts(results: Sequence[Mapping[str, Any]], planned: int) -> dict[str, int]
     return {"planned": planned, **found}
 
 
-def backend_data(suite: SuiteReport) -> dict[str, Any]:
+def backend_data(suite: SuiteRun) -> dict[str, Any]:
     """What one implementation claims, what it was granted, and how much teeth the selected cases have."""
     manifest = suite.claims.manifest()
-    tally = Counter(result.disposition for result in suite.results)
     by_case = {result.case.id: result.disposition for result in suite.results}
-    tally["missing"] += len(suite.planned) - len(suite.results)
     return {
         "spec": suite.spec,
         "name": suite.claims.name,
         "version": suite.claims.version,
         "manifest_sha256": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest(),
         "declared": manifest["claims"],
-        "counts": {"planned": len(suite.planned), **{name: tally[name] for name in DISPOSITIONS}},
+        "counts": suite.counts,
+        "vacuous": list(suite.vacuous),
+        "notes": list(suite.notes),
         "seconds": round(suite.seconds, 3),
         "profiles": [
             {
@@ -136,7 +140,7 @@ def backend_data(suite: SuiteReport) -> dict[str, Any]:
     }
 
 
-def result_data(result: Result, suite: SuiteReport) -> dict[str, Any]:
+def result_data(result: Result, suite: SuiteRun) -> dict[str, Any]:
     """What came of one case."""
     case, findings = result.case, result.findings
     data: dict[str, Any] = {

@@ -13,8 +13,8 @@ from refdeq_validation.reports import sections
 from refdeq_validation.reports.charts import heat_map, histogram, matrix, segments
 from refdeq_validation.reports.failure_cards import card
 from refdeq_validation.reports.markup import cut, rest
-from refdeq_validation.reports.wording import ORDER, severity
-from refdeq_validation.running import DISPOSITIONS
+from refdeq_validation.reports.wording import ORDER, reasons, severity
+from refdeq_validation.trials import DISPOSITIONS
 
 __all__ = ["LIMIT", "render"]
 
@@ -23,6 +23,9 @@ LIMIT = 1_000_000
 
 CARDS, ROWS, MATRICES = 200, 4000, 12
 """Failing cases told in full, rows of the table of cases, and level by family matrices, at first; halved until it fits."""
+
+REASONS = 20
+"""Reasons for a verdict that are told at the top."""
 
 HEADLINES = {
     "granted": ("✓", "Granted"),
@@ -100,16 +103,15 @@ def _header(data: Mapping[str, Any], names: str) -> str:
     tally = data["counts"]
     told = [f"{tally[name]:,} {name.replace('_', ' ')}" for name in DISPOSITIONS if tally[name]]
     about = [names or "trained cells", data["profile"] or "", data["environment"]["finished"].replace("T", " ")[:16] + " UTC"]
-    missing = "".join(
-        f'<p class="warn">cannot run {escape(entry["backend"])}: {escape(entry["reason"])}</p>' for entry in data["unavailable"]
-    )
+    shown, left = cut(reasons(data), REASONS)
+    warnings = "".join(f'<p class="warn">{escape(text)}</p>' for text in shown) + rest(left, "reasons")
     kind = escape(data["verdict"].replace(" ", "-"))
     return (
         f'<header class="{kind}"><p class="kicker">refdeq conformance report</p>'
         f'<h1 id="verdict"><span aria-hidden="true">{symbol}</span> {words}</h1>'
         f'<p class="about">{" · ".join(escape(part) for part in about if part)}</p>{segments(tally)}'
         f'<p class="tally"><b>{tally["planned"]:,} planned</b> = {" + ".join(told) or "nothing"}'
-        f' <span class="where">in {sections.short_time(data["environment"]["seconds"])}</span></p>{missing}</header>'
+        f' <span class="where">in {sections.short_time(data["environment"]["seconds"])}</span></p>{warnings}</header>'
     )
 
 
@@ -126,9 +128,14 @@ def _errors(data: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> st
         return ""
     drawn = ""
     if data["histograms"]["ratio"]:
-        drawn += histogram(data["histograms"]["ratio"], "Error over bound", "error / bound; 1 is the proved limit")
+        drawn += histogram(data["histograms"]["ratio"], "Error over bound", "error / bound; 1 is the proved limit", True)
     if data["histograms"]["margin"]:
-        drawn += histogram(data["histograms"]["margin"], "Decision margins", "distance from the threshold / threshold")
+        drawn += histogram(
+            data["histograms"]["margin"],
+            "Decision margins",
+            "distance from the threshold / the larger of |delta| and threshold",
+            False,
+        )
     charts = f'<div class="grid">{drawn}</div>' if drawn else '<p class="where">No histograms were recorded.</p>'
     lead = "<p>Each bound is proved from the data of the case; <i>bits</i>: everything there was compared bitwise.</p>"
     return lead + heat_map(results) + charts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from refdeq_validation.reports.wording import clean, explain, likely_line
+from refdeq_validation.reports.wording import clean, explain, likely_line, reasons
 
 __all__ = ["render"]
 
@@ -104,6 +104,6 @@ def _verdict(root: ElementTree.Element, data: Mapping[str, Any]) -> None:
     )
     case = ElementTree.SubElement(suite, "testcase", classname="refdeq", name="verdict", time="0")
     refused = [f"{p['name']}: {p['reason']}" for b in data["backends"] for p in b["profiles"] if not p["granted"]]
-    reasons = refused + [f"cannot run {entry['backend']}: {entry['reason']}" for entry in data["unavailable"]]
-    message = f"{data['verdict']}; {'; '.join(reasons)}" if reasons else data["verdict"]
+    told = [*reasons(data), *refused]
+    message = f"{data['verdict']}; {'; '.join(told)}" if told else data["verdict"]
     ElementTree.SubElement(case, "error", type=data["verdict"], message=clean(message))

@@ -32,7 +32,7 @@ def profiles(backends: Sequence[Mapping[str, Any]]) -> str:
     """One tile per implementation and profile: granted, or refused and why."""
     tiles = [(backend, profile) for backend in backends for profile in backend["profiles"]]
     if not tiles:
-        return "<p>No profile was asked for: nothing is granted by this run.</p>"
+        return "<p>No profile was asked for: nothing is granted by this run.</p>" + _notes(backends)
     shown, left = cut(tiles, SMALL)
     drawn = []
     for backend, profile in shown:
@@ -44,7 +44,14 @@ def profiles(backends: Sequence[Mapping[str, Any]]) -> str:
             f"<p class='grant'>{'✓ granted' if granted else '✗ refused'}</p>"
             f"<p class='where'>{escape(backend['spec'])}</p><p>{share}</p>{reason}</li>"
         )
-    return f'<ul class="tiles">{"".join(drawn)}</ul>{rest(left, "profiles")}'
+    return f'<ul class="tiles">{"".join(drawn)}</ul>{rest(left, "profiles")}{_notes(backends)}'
+
+
+def _notes(backends: Sequence[Mapping[str, Any]]) -> str:
+    """What is worth knowing and decides nothing."""
+    notes, left = cut([(backend["spec"], note) for backend in backends for note in backend["notes"]], SMALL)
+    items = "".join(f"<li>{escape(spec)}: {clip(note)}</li>" for spec, note in notes)
+    return f"<details><summary>notes</summary><ul>{items}</ul>{rest(left, 'notes')}</details>" if notes else ""
 
 
 def canaries(backends: Sequence[Mapping[str, Any]]) -> str:
@@ -135,7 +142,7 @@ def case_table(results: Sequence[Mapping[str, Any]], limit: int) -> str:
         rows.append(
             f"{head}<td><code>{link}</code></td><td>{escape(result['backend'])}</td><td>{result['level']}</td>"
             f"<td>{result['dtype']}</td><td>{disposition(result['disposition'])}</td>"
-            f"<td class=n>{number(result['worst_error_over_bound'])}</td><td class=n>{result['decisions']:,}</td>"
+            f"<td class=n>{_worst(result)}</td><td class=n>{result['decisions']:,}</td>"
             f"<td class=n>{short_time(result['seconds'])}</td></tr>"
         )
     head = "<th scope=col>case</th><th scope=col>implementation</th><th scope=col>level</th><th scope=col>dtype</th>"
@@ -145,6 +152,12 @@ def case_table(results: Sequence[Mapping[str, Any]], limit: int) -> str:
         f"<thead><tr>{head}<th scope=col class=n>time</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         f"{rest(left, 'cases that passed or did not run')}"
     )
+
+
+def _worst(result: Mapping[str, Any]) -> str:
+    if not result["values"]:
+        return NONE
+    return "bits" if result["worst_error_over_bound"] == 0.0 else number(result["worst_error_over_bound"])
 
 
 def _marks(result: Mapping[str, Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refdeq_validation.reports.wording import clean, explain, explain_failure, likely_line, severity
-from refdeq_validation.running import DISPOSITIONS
+from refdeq_validation.reports.wording import clean, explain, explain_failure, likely_line, reasons, severity
+from refdeq_validation.trials import DISPOSITIONS
 
 __all__ = ["LIMIT", "annotate", "render"]
 
@@ -33,7 +33,7 @@ def render(data: Mapping[str, Any]) -> str:
         Verdict, profiles, counts, the gravest failures; at most ``LIMIT`` bytes.
     """
     bad = _bad(data)
-    head = [f"# refdeq: {data['verdict']}", "", _counted(data), *_profiles(data), *_unavailable(data), *_power(data)]
+    head = [f"# refdeq: {data['verdict']}", "", _counted(data), *_profiles(data), *_reasons(data), *_power(data)]
     if bad:
         head += ["", "## Failures", "", _quoted(likely_line(data["diagnosis"]))]
     blocks = [["", "```text", *(line.replace("`", "'") for line in explain(result)), "```"] for result in bad[:TOP]]
@@ -107,8 +107,8 @@ def _profiles(data: Mapping[str, Any]) -> list[str]:
     return ["", "| implementation | profile | verdict | passed | reason |", "|---|---|---|---|---|", *rows]
 
 
-def _unavailable(data: Mapping[str, Any]) -> list[str]:
-    lines = [_quoted(f"cannot run {entry['backend']}: {entry['reason']}") for entry in data["unavailable"]]
+def _reasons(data: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {_quoted(text)}" for text in reasons(data)]
     return ["", *lines] if lines else []
 
 

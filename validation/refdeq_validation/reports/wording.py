@@ -7,7 +7,7 @@ from typing import Any
 
 from refdeq_validation.reports.markup import LABELS
 
-__all__ = ["ORDER", "clean", "explain", "explain_failure", "headline", "likely_line", "severity"]
+__all__ = ["ORDER", "clean", "explain", "explain_failure", "headline", "likely_line", "reasons", "severity"]
 
 SHOWN = 5
 """Failing checks told per case."""
@@ -109,6 +109,33 @@ def _bound(failure: Mapping[str, Any]) -> str:
 def _first_flip(flip: Mapping[str, Any]) -> str:
     margin = "" if flip.get("margin") is None else f", margin {flip['margin']:.4g}"
     return f"{flip['tensor']}{list(flip['index'])}, call {flip['evaluation']}{margin}"
+
+
+def reasons(data: Mapping[str, Any]) -> list[str]:
+    """Why a run is invalid or incomplete: what no single result tells.
+
+    Parameters
+    ----------
+    data : mapping
+        As ``report_data`` builds it.
+
+    Returns
+    -------
+    list of str
+        Empty where nothing of the kind happened.
+    """
+    found = [] if data["counts"]["planned"] else ["nothing was selected"]
+    for backend in data["backends"]:
+        survivors = [canary["name"] for canary in backend["power"]["by_canary"] if canary["killed_by"] is None]
+        if survivors:
+            found.append(f"the cases of {backend['spec']} let broken implementations pass: {', '.join(survivors)}")
+        found += [f"vacuous case: {text}" for text in backend["vacuous"]]
+        if backend["counts"]["missing"] > 0:
+            found.append(f"planned cases of {backend['spec']} without a result: {backend['counts']['missing']}")
+        if backend["counts"]["missing"] < 0:
+            found.append(f"{backend['spec']} has results that were not planned")
+    found += [f"cannot run {entry['backend']}: {entry['reason']}" for entry in data["unavailable"]]
+    return [clean(text) for text in found]
 
 
 def likely_line(diagnosis: Mapping[str, Any] | None) -> str:
