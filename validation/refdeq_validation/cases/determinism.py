@@ -12,7 +12,7 @@ from refdeq_validation.cases.building import SHORT, Array, Numbers, conv, gemm, 
 from refdeq_validation.cases.model import Call, Case
 from refdeq_validation.protocol.problem import Problem
 
-__all__ = ["cases"]
+__all__ = ["cases", "solve_cases"]
 
 REPEATS = 6
 """Times that a call is made in the cases of R1: one, and at least five again."""
@@ -30,7 +30,6 @@ def cases(dtype: str) -> Iterator[Case]:
         yield from made.in_company()
         yield made.ordered()
         yield made.zeros()
-    yield from _solves(dtype)
 
 
 class _Maker:
@@ -159,7 +158,7 @@ class _Maker:
         return self.case("zeros", "Zeros keep their signs where nothing is sent.", calls, "R5", plain, bugs=("SPECIAL_VALUES",))
 
 
-def _solves(dtype: str) -> Iterator[Case]:
+def solve_cases(dtype: str) -> Iterator[Case]:
     """Whole solves: repeated, and one sample in several batches (R1, R3)."""
     number = Numbers(f"determinism-solve-{dtype}", dtype)
     weight = np.asarray(number.full("weight", (11, 11)) * number.array(0.125))

@@ -9,10 +9,12 @@ from typing import Any
 from refdeq.errors import ArgumentError
 from refdeq_validation.cases import (
     convolutions,
+    determinism,
     exact,
     few_terms,
     many_terms,
     memory,
+    negative,
     regressions,
     sequences,
     shapes,
@@ -42,6 +44,8 @@ GENERATORS: tuple[Generator, ...] = (
     sequences.cases,
     convolutions.cases,
     regressions.cases,
+    determinism.cases,
+    negative.cases,
 )
 """One per file: called with a dtype, each yields cases. A new family is one line here and its name in ``model.FAMILIES``."""
 
