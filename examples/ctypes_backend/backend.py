@@ -71,19 +71,17 @@ class Session:
 
 
 class Backend:
-    """What the judge is given."""
+    """What the judge is given; backend.toml says what it claims."""
 
     def __init__(self, library=HERE / "libdelta.so"):
         self.library = ctypes.CDLL(str(library))
-
-    def manifest(self):
-        return tomllib.loads((HERE / "backend.toml").read_text(encoding="utf-8"))
+        self.claims = tomllib.loads((HERE / "backend.toml").read_text(encoding="utf-8"))["claims"]
 
     def open(self, problem):
-        rule, claims = problem.rule, self.manifest()["claims"]
+        rule = problem.rule
         if problem.op != "Gemm" or rule is None or problem.storage or rule.delta_dtype or rule.tile:
             raise NotImplementedError("a gated Gemm with differences in its own dtype is all there is")
         for name in ("compare", "memory", "start", "bias", "granularity"):
-            if getattr(rule, name) not in claims[name]:
+            if getattr(rule, name) not in self.claims[name]:
                 raise NotImplementedError(f"{name} {getattr(rule, name)!r} is not in backend.toml")
         return Session(problem, self.library)

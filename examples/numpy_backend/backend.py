@@ -2,8 +2,6 @@
 
 import numpy as np
 
-CLAIMS = {"ops": ["Gemm"], "dtypes": ["float32", "float64"], "offers": ["state"], "order": "strict", "determinism": "R4"}
-
 
 class Session:
     """One opened problem: reference `r`, accumulator `a`, evaluations since the reset `count`."""
@@ -46,10 +44,7 @@ class Session:
 
 
 class Backend:
-    """What the judge is given."""
-
-    def manifest(self):
-        return {"backend": {"name": "numpy-example"}, "claims": CLAIMS}
+    """What the judge is given; backend.toml says what it claims."""
 
     def open(self, problem):
         plain = {"compare": "gt", "memory": "sent", "start": "dense", "bias": "separate", "delta_dtype": None}
