@@ -146,3 +146,9 @@ MAKERS = {"granted": granted, "nonconformant": nonconformant, "incomplete": inco
 def reports():
     """One report per verdict that a run with results can have."""
     return {verdict: make() for verdict, make in MAKERS.items()}
+
+
+@pytest.fixture
+def granted_suite():
+    """A run that may be changed."""
+    return judged(LabSession, "lab")

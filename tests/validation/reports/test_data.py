@@ -13,7 +13,7 @@ import pytest
 from refdeq_validation.judge.verdicts import EDGES, KINDS, Failure
 from refdeq_validation.report import write_json
 from refdeq_validation.reports.bits import bits_text
-from refdeq_validation.reports.data import VERDICTS, failure_data, finite, report_data
+from refdeq_validation.reports.data import VERDICTS, backend_data, failure_data, finite, report_data
 from refdeq_validation.reports.environment import environment
 from refdeq_validation.trials import DISPOSITIONS
 
@@ -137,3 +137,10 @@ def test_the_environment_is_told():
     told = environment(1.25, threads=2)
     assert (told["numpy"], told["seconds"], told["threads"]) == (np.__version__, 1.25, 2)
     assert told["blas"]
+
+
+def test_an_invalid_run_grants_nothing(granted_suite):
+    assert backend_data(granted_suite)["profiles"][0]["granted"]
+    granted_suite.vacuous = ("gemm/tie/x-1: zeros pass",)
+    (profile,) = backend_data(granted_suite)["profiles"]
+    assert (profile["granted"], profile["reason"]) == (False, "the run is invalid")

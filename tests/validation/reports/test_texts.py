@@ -56,7 +56,7 @@ def test_an_invalid_run_is_red_where_nothing_failed(reports):
     assert root.get("errors") == "1"
     message = root.find(".//error").get("message")
     assert "let broken implementations pass: zeros" in message
-    assert "vacuous case: gemm/tie/x-1: zeros pass" in message
+    assert "vacuous: gemm/tie/x-1: zeros pass" in message
 
 
 def test_xml_survives_what_an_implementation_says(reports):

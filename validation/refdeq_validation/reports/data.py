@@ -110,6 +110,7 @@ def counts(results: Sequence[Mapping[str, Any]], planned: int) -> dict[str, int]
 def backend_data(suite: SuiteRun) -> dict[str, Any]:
     """What one implementation claims, what it was granted, and how much teeth the selected cases have."""
     manifest = suite.claims.manifest()
+    valid = suite.exit_code() != 4
     by_case = {result.case.id: result.disposition for result in suite.results}
     return {
         "spec": suite.spec,
@@ -124,8 +125,8 @@ def backend_data(suite: SuiteRun) -> dict[str, Any]:
         "profiles": [
             {
                 "name": profile.name,
-                "granted": profile.granted,
-                "reason": profile.reason or None,
+                "granted": profile.granted and valid,
+                "reason": profile.reason or (None if valid else "the run is invalid"),
                 "required": len(profile.ids),
                 "passed": sum(by_case.get(case) == "passed" for case in profile.ids),
                 "digest": profile.digest or None,

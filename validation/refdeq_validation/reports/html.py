@@ -24,7 +24,7 @@ LIMIT = 1_000_000
 CARDS, ROWS, MATRICES = 200, 4000, 12
 """Failing cases told in full, rows of the table of cases, and level by family matrices, at first; halved until it fits."""
 
-REASONS = 20
+REASONS = 5
 """Reasons for a verdict that are told at the top."""
 
 HEADLINES = {
@@ -102,7 +102,9 @@ def _header(data: Mapping[str, Any], names: str) -> str:
     symbol, words = HEADLINES[data["verdict"]]
     tally = data["counts"]
     told = [f"{tally[name]:,} {name.replace('_', ' ')}" for name in DISPOSITIONS if tally[name]]
-    about = [names or "trained cells", data["profile"] or "", data["environment"]["finished"].replace("T", " ")[:16] + " UTC"]
+    profiles = {profile["name"] for backend in data["backends"] for profile in backend["profiles"]}
+    wanted = data["profile"] if len(profiles) <= 3 else f"{len(profiles)} profiles"
+    about = [names or "trained cells", wanted or "", data["environment"]["finished"].replace("T", " ")[:16] + " UTC"]
     shown, left = cut(reasons(data), REASONS)
     warnings = "".join(f'<p class="warn">{escape(text)}</p>' for text in shown) + rest(left, "reasons")
     kind = escape(data["verdict"].replace(" ", "-"))

@@ -29,22 +29,27 @@ def short_time(seconds: float | None) -> str:
 
 
 def profiles(backends: Sequence[Mapping[str, Any]]) -> str:
-    """One tile per implementation and profile: granted, or refused and why."""
-    tiles = [(backend, profile) for backend in backends for profile in backend["profiles"]]
-    if not tiles:
+    """For each implementation one tile per profile: granted, or refused and why; the refused first."""
+    named = [backend for backend in backends if backend["profiles"]]
+    if not named:
         return "<p>No profile was asked for: nothing is granted by this run.</p>" + _notes(backends)
-    shown, left = cut(tiles, SMALL)
+    shown, left = cut(named, SMALL)
+    drawn = "".join(f"<h3>{escape(backend['spec'])}</h3>{_tiles(backend['profiles'])}" for backend in shown)
+    return f"{drawn}{rest(left, 'implementations')}{_notes(backends)}"
+
+
+def _tiles(entries: Sequence[Mapping[str, Any]]) -> str:
+    shown, left = cut(sorted(entries, key=lambda entry: entry["granted"]), SMALL)
     drawn = []
-    for backend, profile in shown:
-        granted = profile["granted"]
-        share = f"{profile['passed']} of {profile['required']} required cases passed" if profile["required"] else ""
-        reason = "" if granted else f"<p>{clip(profile['reason'] or 'no reason was given')}</p>"
+    for entry in shown:
+        granted = entry["granted"]
+        share = f' <span class="where">{entry["passed"]} / {entry["required"]}</span>' if entry["required"] else ""
+        reason = "" if granted else f"<p>{clip(entry['reason'] or 'no reason was given')}</p>"
         drawn.append(
-            f'<li class="tile {"good" if granted else "bad"}"><h3>{escape(profile["name"])}</h3>'
-            f"<p class='grant'>{'✓ granted' if granted else '✗ refused'}</p>"
-            f"<p class='where'>{escape(backend['spec'])}</p><p>{share}</p>{reason}</li>"
+            f'<li class="tile {"good" if granted else "bad"}"><h4>{escape(entry["name"])}</h4>'
+            f'<p><span class="grant">{"✓ granted" if granted else "✗ refused"}</span>{share}</p>{reason}</li>'
         )
-    return f'<ul class="tiles">{"".join(drawn)}</ul>{rest(left, "profiles")}{_notes(backends)}'
+    return f'<ul class="tiles">{"".join(drawn)}</ul>{rest(left, "profiles")}'
 
 
 def _notes(backends: Sequence[Mapping[str, Any]]) -> str:

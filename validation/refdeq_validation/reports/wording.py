@@ -129,13 +129,13 @@ def reasons(data: Mapping[str, Any]) -> list[str]:
         survivors = [canary["name"] for canary in backend["power"]["by_canary"] if canary["killed_by"] is None]
         if survivors:
             found.append(f"the cases of {backend['spec']} let broken implementations pass: {', '.join(survivors)}")
-        found += [f"vacuous case: {text}" for text in backend["vacuous"]]
+        found += [f"vacuous: {text}" for text in backend["vacuous"]]
         if backend["counts"]["missing"] > 0:
             found.append(f"planned cases of {backend['spec']} without a result: {backend['counts']['missing']}")
         if backend["counts"]["missing"] < 0:
             found.append(f"{backend['spec']} has results that were not planned")
     found += [f"cannot run {entry['backend']}: {entry['reason']}" for entry in data["unavailable"]]
-    return [clean(text) for text in found]
+    return list(dict.fromkeys(clean(text) for text in found))
 
 
 def likely_line(diagnosis: Mapping[str, Any] | None) -> str:
