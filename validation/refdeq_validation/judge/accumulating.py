@@ -8,6 +8,7 @@ import numpy as np
 
 from refdeq.types import DeltaRule
 from refdeq_validation.judge import bounds
+from refdeq_validation.judge.arithmetic import same_bits
 from refdeq_validation.judge.bounds import Bound
 from refdeq_validation.judge.comparing import Comparer
 from refdeq_validation.judge.formats import FORMATS
@@ -49,8 +50,9 @@ class Linear:
     ) -> None:
         self.problem, self.model, self.exact, self.compare, self.statistic = problem, model, exact, compare, statistic
         self.storage = problem.storage
-        self.least = model.carrier.tiny if model.flushed else 0.0
-        weight = flush(problem.weight, self.least)
+        self.least = model.carrier.tiny if model.flushes else 0.0
+        self.daz = model.carrier.tiny if model.subnormals == "daz" else 0.0
+        weight = flush(problem.weight, self.daz)
         bias = {} if problem.bias is None else {"b": problem.bias}
         self.node = linear_node(problem.graph()["nodes"][0], {"W": weight} | bias)
         self.folded = rule is not None and rule.bias == "folded" and problem.bias is not None
@@ -77,18 +79,18 @@ class Linear:
         zero = before.dtype.type(0)
         if not self.folded:
             base = np.where(lift, zero, before) if dense.any() else before
-            return self.node.strict(values, sent, base, self.least)
-        s = self._plus(self.node.strict(values, sent, np.zeros_like(before), self.least), self.bias)
+            return self.node.strict(values, sent, base, self.least, self.daz)
+        s = self._plus(self.node.strict(values, sent, np.zeros_like(before), self.least, self.daz), self.bias)
         later = self._plus(self._plus(s, before), -self.bias)
         return np.where(lift, s, later)
 
     def _plus(self, left: Array, right: Array) -> Array:
         """One addition, flushed where the outcome is."""
-        return flush(flush(left, self.least) + flush(right, self.least), self.least)
+        return flush(flush(left, self.daz) + flush(right, self.daz), self.least)
 
     def _sum(self, values: Array, sent: Array, first: Array, got: Array) -> tuple[Array, Array, Array, Array, Array | None]:
         """Error against the exact sum from `first`, total, ``P``, terms, and sizes of operands where they are re-rounded."""
-        values, first = flush(values, self.least), flush(first, self.least)
+        values, first = flush(values, self.daz), flush(first, self.daz)
         error, gauge, k, total = self.node.exact(values, sent, first, got)
         sizes = None if self.model.operands is None else self.node.sizes(values, sent, got)
         return np.abs(error), total, np.maximum(gauge - np.abs(first.astype(np.float64)), 0.0), k, sizes
@@ -116,7 +118,7 @@ class Linear:
         form = self.model.operands
         if form is None:
             return None
-        heavy, large = np.abs(self.problem.weight) >= form.largest, (np.abs(values) >= form.largest) & sent
+        heavy, large = _finite_beyond(self.problem.weight, form.largest), _finite_beyond(values, form.largest) & sent
         if not heavy.any() and not large.any():
             return None
         zero = np.zeros(like.shape)
@@ -144,7 +146,7 @@ class Linear:
             self.compare.within("value", t, "a", total, a, error, bound.limit, bound, self.model.adds.largest, excused)
             if self.statistic is not None:
                 self.statistic.add(error, bound, self._squares(values, sent, a))
-        self.compare.bits("value", t, "y", self.output(a), y)
+        self.compare.bits("value", t, "y", self._output_like(a, y), y)
 
     def judge_hidden(
         self, t: int, values: Array, sent: Array, dense: Array, before: Array, before_error: Array, y: Array
@@ -213,6 +215,14 @@ class Linear:
         y = a if self.folded or self.problem.bias is None else self._plus(a, self.bias)
         return stored(y, self.storage)
 
+    def _output_like(self, a: Array, y: Array) -> Array:
+        """The output; where it is a copy of the accumulator, passing it through an operation that flushes is legal too (N-5)."""
+        expected = self.output(a)
+        if not self.least or not (self.folded or self.problem.bias is None):
+            return expected
+        other = stored(flush(a, self.least), self.storage)
+        return np.where(same_bits(other, y), other, expected)
+
     def _excused(self, values: Array, sent: Array, first: Array, got: Array) -> Array | None:
         """NaN where a column that was not sent is multiplied by zero and is not finite (D-7, declared "read")."""
         if not self.infinite:
@@ -226,6 +236,10 @@ class Linear:
         zero = np.zeros(like.shape)
         node = self._other(self.problem.weight.astype(np.float64) ** 2)
         return node.exact(values.astype(np.float64) ** 2, sent, zero, zero)[3]
+
+
+def _finite_beyond(values: Array, largest: float) -> Array:
+    return np.isfinite(values) & (np.abs(values) >= largest)
 
 
 def _lift(rows: Array, like: Array) -> Array:

@@ -119,7 +119,7 @@ def accumulate(model: Arithmetic, k: Array, base: Array, products: Array, sizes:
     terms["judge"] = k * _DOUBLE * gauge if model.carrier.precision == 24 else k * model.carrier.eta
     limit = sum(terms.values()) * INFLATION
     exact = gauge == 0.0
-    if model.adds == model.carrier and not extra and not model.flushed:
+    if model.adds == model.carrier and not extra and not model.flushes:
         exact = exact | (k == 0)
     limit = np.where(exact, 0.0, np.where(unclaimed, np.inf, limit))
     return Bound(limit, gauge, k, terms, np.asarray(unclaimed & ~exact))
@@ -142,14 +142,14 @@ def operand_unit(model: Arithmetic) -> float:
 
 def _lost(form: Format, model: Arithmetic) -> float:
     """Largest loss of one rounding to underflow."""
-    if model.flushed:
+    if model.flushes:
         return form.tiny
     return form.eta * (2.0 if model.chopped else 1.0)
 
 
 def _underflows(model: Arithmetic, k: Array, extra: int) -> Array:
     """Absolute losses of one accumulate to underflow (docs/bounds.md, section 5)."""
-    if model.flushed:
+    if model.flushes:
         again = k + 1 + extra if model.adds != model.carrier else 0
         return np.asarray(_lost(model.carrier, model) * k + _lost(model.adds, model) * (k + extra + again))
     losses = np.asarray(_lost(model.carrier, model) * k)
@@ -216,7 +216,7 @@ def output_error(model: Arithmetic, a: Array, error: Array, total: Array, has_bi
     storage : Format or None
     """
     if has_bias:
-        error = error + model.carrier.unit * (np.abs(total) + error) + (model.carrier.tiny if model.flushed else 0.0)
+        error = error + model.carrier.unit * (np.abs(total) + error) + (model.carrier.tiny if model.flushes else 0.0)
     if storage is not None:
         error = error + storage.unit * (np.abs(total) + error) + storage.eta
     return np.asarray(error * INFLATION)

@@ -84,7 +84,7 @@ class Comparer:
         error, limit : float64 arrays
         bound : Bound, optional
             Where `limit` comes from; its gauge also says how far partial sums reach. What it leaves unclaimed is counted, and
-            only its class is compared.
+            not compared.
         largest : float, optional
             Largest finite number of the format of partial sums; by default that of `actual`.
         excused : array of bool, optional
@@ -102,7 +102,7 @@ class Comparer:
         if bound is not None and bound.unclaimed.any():
             self.findings.unclaimed += int(bound.unclaimed.sum())
             claimed = claimed & ~bound.unclaimed
-            inside = inside & (np.isfinite(actual) | ~bound.unclaimed | ~finite)
+            inside = inside | bound.unclaimed
             self.findings.values += int((~bound.unclaimed).sum())
         else:
             self.findings.values += actual.size

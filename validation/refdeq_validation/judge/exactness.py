@@ -142,7 +142,7 @@ class _Walk:
         problem, rule = case.problem, case.problem.rule
         self.problem = problem
         self.rule = None if rule is None or "linear" in rule.dense else rule
-        self.gate = None if self.rule is None else Gate(problem, self.rule, False)
+        self.gate = None if self.rule is None else Gate(problem, self.rule)
         self.linear = Linear(problem, self.rule, plain(problem.dtype), True, Comparer(Findings()), None)
         self.lowest, self.gauge = 1023, 0.0
         self.operands: list[Array] = [problem.weight]

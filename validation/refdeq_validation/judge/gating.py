@@ -64,36 +64,37 @@ class Gate:
     ----------
     problem : Problem
     rule : DeltaRule
-    flushed : bool
-        Subnormal operands and results of the gate's operations are zeros.
+    subnormals : {"ieee", "ftz", "daz"}
+        Whether subnormal results of the gate's operations are zeros, and whether its operands are (N-5).
     """
 
-    def __init__(self, problem: Problem, rule: DeltaRule, flushed: bool) -> None:
+    def __init__(self, problem: Problem, rule: DeltaRule, subnormals: str = "ieee") -> None:
         self.rule, self.storage = rule, problem.storage
         override = rule.gates.get("z", GateOverride())
         threshold = rule.threshold if override.threshold is None else override.threshold
         self.granularity, self.tile = rule.granularity, rule.tile
         if override.granularity is not None:
             self.granularity, self.tile = override.granularity, override.tile
-        self.least = FORMATS[problem.storage or problem.dtype].tiny if flushed else 0.0
+        tiny = FORMATS[problem.storage or problem.dtype].tiny
+        self.least, self.daz = tiny * (subnormals != "ieee"), tiny * (subnormals == "daz")
         tau = np.asarray(threshold, dtype=np.float64)
         tau = stored(tau, self.storage).astype(problem.dtype)
         tau = tau.reshape(-1, *(1,) * (len(problem.shape) - 1)) if tau.ndim else tau
-        self.tau = flush(tau, self.least)
+        self.tau = flush(tau, self.daz)
         narrow = rule.delta_dtype
         self.delta_dtype = None if narrow == problem.dtype else narrow
         self.narrow = self.storage if narrow is None else None
 
     def advance(self, u: Array, r: Array, start: Array) -> Decisions:
         """One evaluation; samples of which `start` holds begin densely (D-5)."""
-        rule, least = self.rule, self.least
-        delta, fires = arithmetic.decide_all(flush(u, least), flush(r, least), self.tau, rule.compare, self.delta_dtype)
+        rule, least, daz = self.rule, self.least, self.daz
+        delta, fires = arithmetic.decide_all(flush(u, daz), flush(r, daz), self.tau, rule.compare, self.delta_dtype)
         if self.narrow is not None or least:
             delta = flush(stored(delta, self.narrow), least)
             below = np.abs(delta) < self.tau if rule.compare == "ge" else np.abs(delta) <= self.tau
             fires = np.logical_not(below)
         sent = arithmetic.or_over_groups(fires, self.granularity, self.tile)
-        d, following = arithmetic.next_reference(u, flush(r, least), delta, sent, rule.memory, rule.feedback_format)
+        d, following = arithmetic.next_reference(u, flush(r, daz), delta, sent, rule.memory, rule.feedback_format)
         if rule.memory == "feedback":
             following = np.where(sent, flush(stored(following, self.storage), least), r)
         elif rule.memory == "sent":

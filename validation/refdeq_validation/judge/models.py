@@ -8,7 +8,7 @@ from functools import lru_cache
 from refdeq_validation.judge.formats import FORMATS, Format
 from refdeq_validation.protocol.manifest import Claims
 
-__all__ = ["Arithmetic", "declared", "plain"]
+__all__ = ["Arithmetic", "declared", "outcomes", "plain"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Arithmetic:
         Into how many numbers of that format an operand is split (3: emulation; 1: it is rounded).
     chopped : bool
         Additions need not round to nearest: anything between the two neighbours of the exact result.
-    flushed : bool
-        Subnormal operands and results are zeros (the second outcome of N-5).
+    subnormals : {"ieee", "ftz", "daz"}
+        The outcome of N-5 that is judged: kept; results flushed to zero; results flushed, and operands taken as zeros.
     strict : bool
         N-6: bits are known.
     reads : bool
@@ -40,7 +40,7 @@ class Arithmetic:
     operands: Format | None = None
     parts: int = 1
     chopped: bool = False
-    flushed: bool = False
+    subnormals: str = "ieee"
     strict: bool = False
     reads: bool = False
 
@@ -49,9 +49,14 @@ class Arithmetic:
         """Whether sums are formed in the carrier, rounding to nearest, from the operands as they are."""
         return self.operands is None and self.adds == self.carrier and not self.chopped
 
+    @property
+    def flushes(self) -> bool:
+        """Whether results below the least normal number are zeros."""
+        return self.subnormals != "ieee"
+
 
 @lru_cache(maxsize=256)
-def _model(dtype: str, order: str, rounding: str, multiply: str, accumulate: str, inactive: str, flushed: bool) -> Arithmetic:
+def _model(dtype: str, order: str, rounding: str, multiply: str, accumulate: str, inactive: str, subnormals: str) -> Arithmetic:
     carrier = FORMATS[dtype]
     return Arithmetic(
         carrier=carrier,
@@ -59,28 +64,33 @@ def _model(dtype: str, order: str, rounding: str, multiply: str, accumulate: str
         operands=None if multiply == "same" else FORMATS[multiply.removesuffix("x3")],
         parts=3 if multiply.endswith("x3") else 1,
         chopped=rounding == "truncate",
-        flushed=flushed,
+        subnormals=subnormals,
         strict=order == "strict",
         reads=inactive == "read",
     )
 
 
-def declared(claims: Claims, dtype: str, flushed: bool = False) -> Arithmetic:
+def declared(claims: Claims, dtype: str, subnormals: str = "ieee") -> Arithmetic:
     """The model that claims choose for arrays of a dtype.
 
     Parameters
     ----------
     claims : Claims
     dtype : {"float32", "float64"}
-    flushed : bool
-        The outcome with subnormals flushed, of the two that ``subnormals = "ftz"`` allows (N-5).
+    subnormals : str
+        One of :func:`outcomes`.
 
     Examples
     --------
     >>> declared(Claims(name="mine", order="fast", multiply="tf32"), "float32").operands.precision
     11
     """
-    return _model(dtype, claims.order, claims.rounding, claims.multiply, claims.accumulate, claims.inactive_columns, flushed)
+    return _model(dtype, claims.order, claims.rounding, claims.multiply, claims.accumulate, claims.inactive_columns, subnormals)
+
+
+def outcomes(claims: Claims) -> tuple[str, ...]:
+    """Outcomes with subnormals that a manifest allows, one of which a whole transcript must fit (N-5)."""
+    return ("ieee",) if claims.subnormals == "ieee" else ("ieee", "ftz", "daz")
 
 
 @lru_cache(maxsize=8)

@@ -71,25 +71,25 @@ class LinearNode:
             return scaled
         return np.asarray(np.add(scaled, self.bias if self.beta == 1.0 else np.multiply(scalar(self.beta), self.bias)))
 
-    def strict(self, d: Array, sent: Array, base: Array, least: float = 0.0) -> Array:
-        """Accumulator in strict order (N-6), from `base`; what is below `least` is flushed to zero (N-5)."""
+    def strict(self, d: Array, sent: Array, base: Array, least: float = 0.0, daz: float = 0.0) -> Array:
+        """Accumulator in strict order (N-6), from `base`; results below `least` and operands below `daz` are zeros (N-5)."""
         a = np.ascontiguousarray(base).copy()
         if self.conv is None:
             data, mask = np.ascontiguousarray(d), np.ascontiguousarray(sent)
             if least:
-                sums.flushing_gemm(data, mask, self.weight, a, least)
+                sums.flushing_gemm(data, mask, self.weight, a, least, daz)
             else:
                 sums.strict_gemm(data, mask, self.weight, a)
             return a
         shape = a.shape
         a = _planar(a)
         if least:
-            self._flushing_conv(_planar(d), _planar(sent), a, least)
+            self._flushing_conv(_planar(d), _planar(sent), a, least, daz)
         else:
             sums.strict_conv(_planar(d), _planar(sent), self.weight, *self.conv, a)
         return a.reshape(shape)
 
-    def _flushing_conv(self, d: Array, sent: Array, a: Array, least: float) -> None:
+    def _flushing_conv(self, d: Array, sent: Array, a: Array, least: float, daz: float) -> None:
         """A convolution as one matrix product per group and site, taps in the order of N-6; absent ones are not there."""
         assert self.conv is not None
         group, stride, pad, dilation = self.conv
@@ -104,7 +104,7 @@ class LinearNode:
                 mask = np.concatenate([sent[:, inputs, y, x] for _, y, x in there], axis=1)
                 weight = np.concatenate([self.weight[(rows, slice(None), *tap)].T for tap, _, _ in there])
                 part = a[:, rows, oy, ox].copy()
-                sums.flushing_gemm(data, mask, np.ascontiguousarray(weight), part, least)
+                sums.flushing_gemm(data, mask, np.ascontiguousarray(weight), part, least, daz)
                 a[:, rows, oy, ox] = part
 
     def sizes(self, d: Array, sent: Array, like: Array) -> Array:

@@ -1,8 +1,8 @@
 """The variance statistic (d): a downgrade of precision at large k, where the bound is too far away to show it.
 
-It is no bound: see ``docs/bounds.md``, section 10, for what it assumes. It is applied only to cases that carry the flag
-``FLAG``, with which a generator states that operands were drawn independently and around zero, and only to implementations that
-declare rounding to nearest.
+It is no bound: see ``docs/bounds.md``, section 10, for what it assumes. It is applied only to cases of the family ``bound``, or
+with the flag ``FLAG``, by which a generator states that signs were drawn independently and around zero; only implementations
+that declare rounding to nearest can fail by it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LEAST_TERMS = 16
 """Sums of fewer terms are left to the bound, which is tight there."""
 
 FLAG = "statistic"
-"""Of cases whose operands are independent draws around zero."""
+"""Of cases whose terms are independent draws around zero, beside those of the family ``bound``."""
 
 
 class Statistic:

@@ -19,7 +19,7 @@ from refdeq_validation.judge.accumulating import Linear
 from refdeq_validation.judge.calls import answered, has_arrays
 from refdeq_validation.judge.comparing import Comparer
 from refdeq_validation.judge.gating import Gate
-from refdeq_validation.judge.models import declared
+from refdeq_validation.judge.models import declared, outcomes
 from refdeq_validation.judge.statistic import FLAG, Statistic
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
@@ -39,18 +39,17 @@ def judge_steps(case: Case, transcript: Transcript, claims: Claims) -> Findings:
     case : Case
     transcript : Transcript
     claims : Claims
-        With ``subnormals = "ftz"`` the whole transcript must fit one of two outcomes, subnormals kept or flushed (N-5).
+        With ``subnormals = "ftz"`` the whole transcript must fit one outcome, subnormals kept or flushed (N-5).
 
     Returns
     -------
     Findings
         Of the outcome with the fewest failures. Results that are missing, too many or of another shape or dtype are failures.
     """
-    outcomes = (False,) if claims.subnormals == "ieee" else (False, True)
     best = None
     with np.errstate(all="ignore"):
-        for flushed in outcomes:
-            findings = _Steps(case, claims, flushed).judge(transcript)
+        for subnormals in outcomes(claims):
+            findings = _Steps(case, claims, subnormals).judge(transcript)
             if best is None or findings.failed < best.failed:
                 best = findings
             if not best.failed:
@@ -76,18 +75,19 @@ class _State:
 
 
 class _Steps:
-    def __init__(self, case: Case, claims: Claims, flushed: bool) -> None:
+    def __init__(self, case: Case, claims: Claims, subnormals: str) -> None:
         self.case, self.findings = case, Findings()
         self.compare = Comparer(self.findings)
         problem = case.problem
-        self.model = declared(claims, problem.dtype, flushed)
+        self.model = declared(claims, problem.dtype, subnormals)
         rule = problem.rule
         self.rule = None if rule is None or "linear" in rule.dense else rule
-        self.gate = None if self.rule is None else Gate(problem, self.rule, flushed)
+        self.gate = None if self.rule is None else Gate(problem, self.rule, subnormals)
         self.offers_state = rule is not None and "state" in claims.offers
         self.shown = self.offers_state and self.rule is not None
         exact = case.expect == "exact" and (self.model.is_plain or exactness.covers(case, self.model))
-        statistic = Statistic(self.model) if FLAG in case.flags and not (exact or self.model.strict) else None
+        drawn = case.family == "bound" or FLAG in case.flags
+        statistic = Statistic(self.model) if drawn and not (exact or self.model.strict) else None
         self.linear = Linear(problem, self.rule, self.model, exact, self.compare, statistic)
         self.statistic = statistic
 
