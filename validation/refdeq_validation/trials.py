@@ -144,7 +144,11 @@ class Trial:
             return Result(self.case, "missing", reason="it was not executed")
         disposition = "error" if self.broke else "passed" if self.findings.passed else "failed"
         reason = self.broke
-        if disposition == "failed" and not self.findings.failed:
+        if disposition == "failed" and self.findings.vacuous:
+            # Neither passed nor failed: what was declared is too coarse for a claim, and other cases have to speak.
+            disposition = "not_applicable"
+            reason = f"bound_vacuous: nothing can be claimed of {self.findings.unclaimed} numbers under what is declared"
+        elif disposition == "failed" and not self.findings.failed:
             reason = "nothing was compared"
         return Result(self.case, disposition, self.findings, self.seconds, reason, self.repeated)
 

@@ -216,7 +216,7 @@ class Linear:
         return stored(y, self.storage)
 
     def _output_like(self, a: Array, y: Array) -> Array:
-        """The output; where it is a copy of the accumulator, passing it through an operation that flushes is legal too (N-5)."""
+        """The output; where it is a copy of the accumulator, an operation that flushes on the way is legal too (N-5)."""
         expected = self.output(a)
         if not self.least or not (self.folded or self.problem.bias is None):
             return expected

@@ -2,8 +2,8 @@
 
 Masks and references are compared bit for bit: they follow from known bits by single roundings. Accumulators are compared bit
 for bit under strict order, and in any order where a case is exact by construction; otherwise with the bound of N-7 for the
-declared model of arithmetic. An implementation that does not show its state is judged in lockstep: masks and references are still
-known exactly, because `u` is given, and only the error of the accumulator is carried along (docs/bounds.md, section 7).
+declared model of arithmetic. An implementation that does not show its state is judged in lockstep: masks and references are
+still known exactly, because `u` is given, and only the error of the accumulator is carried along (docs/bounds.md, section 7).
 """
 
 from __future__ import annotations
