@@ -37,7 +37,7 @@ class _Dice:
         return next(self._rolls) % limit
 
 
-def fuzz_case(seed: int, dtype: str, steps: int = 4) -> Case:
+def fuzz_case(seed: int, dtype: str, steps: int = 4, storage: str | None = None) -> Case:
     """A random sequence of unit steps.
 
     Parameters
@@ -46,6 +46,8 @@ def fuzz_case(seed: int, dtype: str, steps: int = 4) -> Case:
     dtype : {"float32", "float64"}
     steps : int
         Steps after the reset.
+    storage : {"float16", "bfloat16"}, optional
+        N-1; with float32 only.
 
     Returns
     -------
@@ -62,14 +64,16 @@ def fuzz_case(seed: int, dtype: str, steps: int = 4) -> Case:
     batch = dice.pick((1, 2, 3, 5))
     shape, weight_shape, attributes = _gemm(dice) if op == "Gemm" else _conv(dice)
     rule = _rule(dice, op, shape)
-    weight = _numbers(dice, seed, "weight", weight_shape, dtype)
-    bias = _numbers(dice, seed, "bias", (weight_shape[0],), dtype) if dice.below(3) or rule.bias == "folded" else None
-    problem = Problem(op, dtype, shape, weight, bias, rule, attributes)
+    weight = _stored(_numbers(dice, seed, "weight", weight_shape, dtype), storage)
+    bias = None
+    if dice.below(3) or rule.bias == "folded":
+        bias = _stored(_numbers(dice, seed, "bias", (weight_shape[0],), dtype), storage)
+    problem = Problem(op, dtype, shape, weight, bias, rule, attributes, storage=storage)
     calls = [Call("reset", {}, {"batch": batch})]
-    u = _numbers(dice, seed, "u", (batch, *shape), dtype)
+    u = _stored(_numbers(dice, seed, "u", (batch, *shape), dtype), storage)
     for step in range(steps):
         calls.append(Call("step", {"u": u}))
-        u = _next(dice, seed, step, u, rule)
+        u = _stored(_next(dice, seed, step, u, rule), storage)
     return Case(f"fuzz-{seed}", "L2", "fuzz_regression", problem, tuple(calls), ("ACCUMULATE", "MASK", "MEMORY_RULE"))
 
 
@@ -137,4 +141,15 @@ def _next(dice: _Dice, seed: int, step: int, u: Array, rule: DeltaRule) -> Array
     move = sizes[(drawn % np.uint64(len(sizes))).astype(np.int64)]
     if dice.below(12) == 0:
         move.flat[dice.below(u.size)] = dice.pick((np.nan, np.inf, -np.inf))
-    return np.asarray((u.astype(np.float64) + move).astype(u.dtype))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((u.astype(np.float64) + move).astype(u.dtype))
+
+
+def _stored(values: Array, storage: str | None) -> Array:
+    """Values of the storage format, by cutting the bits it has no room for; too large ones become infinite."""
+    if storage is None:
+        return values
+    if storage == "float16":
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16).astype(values.dtype)
+    return (np.ascontiguousarray(values).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
