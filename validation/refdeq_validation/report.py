@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from rich.table import Table
 
 import refdeq
 from refdeq.types import SEMANTICS_VERSION
+from refdeq_validation.reports.writing import write_json
 from refdeq_validation.session import STOP, Row
 
 __all__ = ["EXIT_CODES", "exit_code", "print_table", "report_data", "write_json"]
@@ -154,17 +152,3 @@ def _row_data(row: Row) -> dict[str, Any]:
         "seconds_dense": row.seconds_dense,
     }
     return {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in data.items()}
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file that appears complete or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=2, allow_nan=False)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

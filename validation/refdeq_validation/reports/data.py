@@ -19,12 +19,11 @@ from refdeq_validation.reports.diagnosis import diagnose
 from refdeq_validation.reports.environment import environment
 from refdeq_validation.reports.histograms import histograms
 from refdeq_validation.reports.localise import pattern
+from refdeq_validation.reports.writing import SCHEMA
 from refdeq_validation.suites import SuiteRun
 from refdeq_validation.trials import DISPOSITIONS, Result
 
 __all__ = ["SCHEMA", "VERDICTS", "backend_data", "finite", "report_data", "result_data"]
-
-SCHEMA = "refdeq-report/1"
 
 VERDICTS: Mapping[int, str] = {0: "granted", 1: "nonconformant", 3: "incomplete", 4: "invalid", 5: "backend error"}
 """By exit code; a usage error (2) writes no report."""
