@@ -138,6 +138,7 @@ class _Writer:
             names = {"mask": "mask", "fresh": "fresh", "r_after": "r", "a_strict": "a", "y_strict": "y", "k": "k"}
             names |= {"high": "sum_hi", "low": "sum_lo", "gauge": "gauge"}
             fields.append(f".u = {self.array(call.arrays['u'])}")
+            step = {**step, "k": step["k"].astype(np.int64)}
             fields += [f".{field} = {self.array(step[name])}" for field, name in names.items()]
             fields.append(f".sizes = {self.array(sizes)}")
         return "{" + ", ".join(fields) + "}"

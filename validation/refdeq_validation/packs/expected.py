@@ -46,7 +46,7 @@ def expected_steps(case: Case) -> list[Step | None]:
         For a step: ``mask`` (bool) and ``r``, bits; ``a`` and ``y``, bits of an implementation in strict order (N-6), and of
         every implementation where the case expects ``exact``; ``margin`` ((B,) float64, least ``| |delta| - tau |`` of the
         sample; 0 is a tie, Inf where a dense start decides nothing); ``fresh`` ((B,) bool: the accumulator starts from +0, not
-        from the one before); and of its change ``sum_hi``, ``sum_lo``, ``gauge`` (float64) and ``k`` (int64). Nothing where
+        from the one before); and of its change ``sum_hi``, ``sum_lo``, ``gauge`` (float64) and ``k`` (int32). Nothing where
         there is no state to go on from, for dense problems, for narrow storage, and for solves and gradients, which are
         replayed from an implementation's own trace.
     """
@@ -142,7 +142,7 @@ def exact_pair(node: LinearNode, d: Array, sent: Array, out_shape: tuple[int, ..
         _, gauge, k, high = sums.exact_conv(*parts, np.zeros(plane))
         error = sums.exact_conv(*parts, high)[0]
     low = np.where(np.isfinite(high) & np.isfinite(error), -error, 0.0) + 0.0
-    return high.reshape(out), low.reshape(out), gauge.reshape(out), k.astype(np.int64).reshape(out)
+    return high.reshape(out), low.reshape(out), gauge.reshape(out), k.astype(np.int32).reshape(out)
 
 
 def operand_sizes(case: Case) -> list[Array | None]:

@@ -38,8 +38,8 @@ def judge(
 ) -> None:
     """Judge the answers that a program gave to a pack.
 
-    The answers become transcripts like those of a live run, and the same judge reads them: masks and references bit by bit, sums
-    by bits or by the bound of the declared arithmetic. What was not answered is missing, and missing never passes.
+    The answers become transcripts like those of a live run, read by the same judge: masks and references bit by bit, sums by
+    bits or by the bound of the declared arithmetic. What was not answered is missing, and missing never passes.
 
     Exit codes: 0 granted, 1 nonconformant, 2 usage or broken files, 3 incomplete, 4 invalid run, 5 the program crashed.
 

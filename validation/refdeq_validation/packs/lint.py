@@ -12,6 +12,7 @@ from refdeq.errors import FileFormatError
 from refdeq_validation.cases import witness
 from refdeq_validation.cases.bug_types import BUG_TYPES
 from refdeq_validation.packs.expected import expected_steps
+from refdeq_validation.packs.export import stored_names
 from refdeq_validation.packs.reading import Pack, read_json, read_manifest, read_pack
 from refdeq_validation.packs.rows import array_of, digest_of
 from refdeq_validation.packs.schemas import first_problem
@@ -71,7 +72,8 @@ def _expected_problems(pack: Pack, name: str, row: Mapping[str, Any]) -> list[st
         elif now is None or stored is None:
             same = now is None and stored is None
         else:
-            same = set(stored) == set(now) and all(_same(stored[key], now[key], tensors) for key in now)
+            same = sorted(stored) == stored_names(case, now)
+            same = same and all(_same(stored[key], now[key], tensors) for key in stored)
         if not same:
             return [f"{name}: the expected values of call {t} are not those computed now"]
     return []
