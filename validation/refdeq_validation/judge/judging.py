@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from refdeq_validation.cases.model import Case
+from refdeq_validation.judge.certificate import judge_certificates
 from refdeq_validation.judge.determinism import judge_determinism
+from refdeq_validation.judge.free_running import judge_free_running
+from refdeq_validation.judge.gradients import judge_gradients
+from refdeq_validation.judge.lockstep import judge_lockstep
 from refdeq_validation.judge.robustness import judge_robustness
 from refdeq_validation.judge.solves import judge_solves
 from refdeq_validation.judge.steps import judge_steps
@@ -35,6 +39,10 @@ def _robust(case: Case, transcript: Transcript, claims: Claims) -> Findings:
 JUDGES: Mapping[str, Callable[[Case, Transcript, Claims], Findings]] = {
     "L1": judge_steps,
     "L2": _sequences,
+    "L3": judge_lockstep,
+    "L4": judge_free_running,
+    "L5": judge_certificates,
+    "L6": judge_gradients,
     "L7": _deterministic,
     "L8": _robust,
 }

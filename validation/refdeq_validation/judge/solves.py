@@ -11,25 +11,24 @@ from refdeq.types import Trace
 from refdeq_validation.cases.model import Call, Case
 from refdeq_validation.judge.calls import Memory, answered, has_arrays
 from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.free_running import judge_end
 from refdeq_validation.judge.replay import replay
+from refdeq_validation.judge.returned import RETURNED, memory_after, shapes_returned
 from refdeq_validation.judge.run import Run
-from refdeq_validation.judge.verdicts import Findings
+from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.transcript import Transcript
 
-__all__ = ["RETURNED", "judge_solves", "memory_after", "shapes_returned"]
+__all__ = ["judge_solves"]
 
 Array = np.ndarray[Any, Any]
-
-RETURNED = ("z", "status", "n_eval", "residual", "scale")
-"""What every solve returns."""
 
 
 def judge_solves(case: Case, transcript: Transcript, claims: Claims) -> Findings:
     """Judge the solves of a transcript.
 
     A solve without a trace must give the bits of the traced one before it with the same arguments and the same kept state
-    (S-10); cases hold such pairs.
+    (S-10); where there was none, only its end is judged (level L4).
 
     Parameters
     ----------
@@ -58,43 +57,14 @@ def judge_solves(case: Case, transcript: Transcript, claims: Claims) -> Findings
                     ok = _judge_traced(case, t, call, before, answer.results, claims, findings)
                     traced[number] = (call, before, answer.results)
                 else:
-                    ok = _judge_untraced(t, call, before, answer.results, traced.get(number), compare)
+                    ok = _judge_untraced(case, t, call, before, answer.results, traced.get(number), claims, compare)
                 if not ok:
                     break
                 memories[number] = memory_after(case, call, before, answer.results)
+            else:
+                findings.add(Failure("declaration", t, call.name, (), "solves of an open session", call.name))
+                break
     return findings
-
-
-def shapes_returned(case: Case, batch: int, results: Mapping[str, Array]) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Shapes and dtypes of what a solve returns, and of the state where it is shown."""
-    problem, float64 = case.problem, "float64"
-    wanted: dict[str, tuple[tuple[int, ...], Any]] = {
-        "z": ((batch, *problem.shape), problem.dtype),
-        "status": ((batch,), "integer"),
-        "n_eval": ((batch,), "integer"),
-        "residual": ((batch,), float64),
-        "scale": ((batch,), float64),
-    }
-    if "r" in results and problem.rule is not None:
-        wanted |= {"r": ((batch, *problem.shape), problem.dtype), "a": ((batch, *problem.out_shape), problem.dtype)}
-    return wanted
-
-
-def memory_after(case: Case, call: Call, before: Memory | None, results: Mapping[str, Array]) -> Memory:
-    """What is known of the gate state after a solve: what was shown, or the last entries of the trace."""
-    n_eval = np.asarray(results["n_eval"]).astype(np.int64)
-    count = n_eval if before is None else before.count + n_eval
-    if case.problem.rule is None:
-        return Memory(None, None, count)
-    samples = np.arange(len(n_eval))
-
-    def last(name: str) -> Array | None:
-        part = results.get(f"trace.{name}")
-        return None if part is None or not len(part) else np.asarray(part[n_eval - 1, samples])
-
-    if "r" in results:
-        return Memory(results["r"], results["a"], count, last("mask"))
-    return Memory(last("r"), last("a"), count, last("mask"))
 
 
 def _judge_traced(
@@ -107,7 +77,7 @@ def _judge_traced(
     findings: Findings,
 ) -> bool:
     problem, batch, compare = case.problem, len(call.arrays["z0"]), Comparer(findings)
-    wanted = shapes_returned(case, batch, results)
+    wanted = shapes_returned(case, batch, claims)
     if not has_arrays(compare, t, results, wanted):
         return False
     length = int(results["n_eval"].max(initial=0))
@@ -176,23 +146,26 @@ def _run(case: Case, call: Call, before: Memory | None, results: Mapping[str, Ar
 
 
 def _judge_untraced(
+    case: Case,
     t: int,
     call: Call,
     before: Memory | None,
     results: Mapping[str, Array],
     traced: tuple[Call, Memory | None, Mapping[str, Array]] | None,
+    claims: Claims,
     compare: Comparer,
 ) -> bool:
     """Bits of the traced solve before it, from the same arguments and state (S-10)."""
+    batch = len(call.arrays["z0"])
+    if not has_arrays(compare, t, results, shapes_returned(case, batch, claims)):
+        return False
     if traced is None or not _same_call(call, before, *traced[:2]):
-        return compare.equal("structure", f"call {t}", "a traced solve with the same arguments before it", "none")
-    twin, ok = traced[2], True
+        judge_end(case, claims, Memory.fresh(case, batch) if before is None else before, call, t, results, compare)
+        return True
     for name in (*RETURNED, "r", "a"):
-        if name in twin and name in results:
-            ok &= compare.bits("state", t, f"untraced {name}", twin[name], results[name])
-        elif name in twin:
-            ok &= compare.equal("structure", f"call {t}: {name}", "an array", "nothing")
-    return ok
+        if name in traced[2] and name in results:
+            compare.bits("state", t, f"untraced {name}", traced[2][name], results[name])
+    return True
 
 
 def _same_call(call: Call, before: Memory | None, other: Call, memory: Memory | None) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from refdeq.types import Status, StopRule, Trace
 
-__all__ = ["Expected", "returned_evaluation", "statuses"]
+__all__ = ["Expected", "final_status", "returned_evaluation", "status_of", "statuses"]
 
 _RUNNING, _CONVERGED, _MAX_EVAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.MAX_EVAL)
 _BREAKDOWN, _CANCELLED = int(Status.BREAKDOWN), int(Status.CANCELLED)
@@ -57,6 +57,24 @@ def statuses(trace: Trace, stop: StopRule, status: np.ndarray | None = None) -> 
     numbers = (float(stop.eps), int(window), float(ratio), int(stop.max_eval))
     _walk(trace.residual, trace.scale, limits, *numbers, lengths, final, active)
     return Expected(final, active)
+
+
+def final_status(residual: np.ndarray, scale: np.ndarray, stop: StopRule, n_eval: int) -> np.ndarray:
+    """Status after evaluation `n_eval`, by a rule without divergence and stagnation, from its residuals alone."""
+    rtol, atol = (np.nan if limit is None else float(limit) for limit in (stop.rtol, stop.atol))
+    nonfinite = ~(np.isfinite(residual) & np.isfinite(scale))
+    converged = (residual / (scale + stop.eps) <= rtol) | (residual <= atol)
+    last = _MAX_EVAL if n_eval >= stop.max_eval else _RUNNING
+    return np.where(nonfinite, _NONFINITE, np.where(converged, _CONVERGED, last)).astype(np.int64)
+
+
+def status_of(history: np.ndarray, scale: float, stop: StopRule) -> int:
+    """Status of one sample after its last evaluation, from the residuals of all of them (S-3)."""
+    rtol, atol, divergence = (np.nan if limit is None else float(limit) for limit in (stop.rtol, stop.atol, stop.divergence))
+    limits = (rtol, atol, divergence)
+    window, ratio = (0, 0.0) if stop.stagnation is None else stop.stagnation
+    decided: int = _decide(history, float(scale), limits, float(stop.eps), int(window), float(ratio), int(stop.max_eval))
+    return decided
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
