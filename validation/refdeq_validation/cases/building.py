@@ -11,6 +11,7 @@ import numpy as np
 from refdeq.types import DeltaRule
 from refdeq_validation.cases import draw
 from refdeq_validation.cases.model import Call, Case
+from refdeq_validation.judge.arithmetic import round_narrow
 from refdeq_validation.protocol.problem import Problem
 
 __all__ = ["SHORT", "Numbers", "conv", "gemm", "prepared", "ruled", "started", "unit"]
@@ -50,6 +51,10 @@ class Numbers:
     def full(self, name: str, shape: tuple[int, ...]) -> Array:
         """Full-mantissa numbers in [-1, 1)."""
         return draw.uniform(SEED, f"{self.slug}/{name}", shape, self.dtype)
+
+    def narrow(self, name: str, shape: tuple[int, ...], storage: str) -> Array:
+        """Full-mantissa numbers of a storage format in [-1, 1]."""
+        return round_narrow(self.full(name, shape), storage)
 
     def array(self, values: Any) -> Array:
         """Given numbers, in the dtype of the case."""

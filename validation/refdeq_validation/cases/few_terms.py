@@ -109,6 +109,7 @@ def from_start(dtype: str, k: int) -> Case:
     number = Numbers(slug, dtype)
     weight, values = adversarial(number, k, 1, 9, np.zeros((1, 9), dtype))
     second = values.copy()
+    second[0, 1:] *= number.array(1.0 + 2.0**-8)
     second[0, 0] = number.array(-0.40625) * near_one(number.full("second", ()))
     problem = gemm(weight, number.full("bias", (9,)), ruled(0.25))
     other = np.asarray(number.full("other", (3, k)))

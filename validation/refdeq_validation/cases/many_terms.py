@@ -11,6 +11,7 @@ import numpy as np
 
 from refdeq_validation.cases.building import SHORT, Numbers, conv, gemm, prepared, ruled, started, unit
 from refdeq_validation.cases.model import Case
+from refdeq_validation.judge.statistic import FLAG
 
 __all__ = ["TERMS", "cases"]
 
@@ -41,7 +42,7 @@ def onto(dtype: str, k: int) -> Case:
     problem = gemm(weight, None, ruled(0.375))
     title = f"About {k} full-mantissa products per sum, 1024 sums."
     bugs = ("PRECISION_DOWNGRADE", "ACCUMULATE")
-    return unit("bound", slug, title, bugs, problem, prepared(np.zeros_like(u), a, u), exact=False)
+    return unit("bound", slug, title, bugs, problem, prepared(np.zeros_like(u), a, u), exact=False, flags=(FLAG,))
 
 
 def from_start(dtype: str) -> Case:
@@ -56,7 +57,9 @@ def from_start(dtype: str) -> Case:
         base = np.asarray(np.where(kept, base, base + number.signed(f"c{t}", (32, 48), 1, 1)))
         steps.append(np.asarray(base + number.full(f"still{t}", (32, 48)) * number.array(2.0**-4)))
     title = "A dense start of 48 terms and two sparse steps."
-    return unit("bound", slug, title, ("PRECISION_DOWNGRADE", "START", "BIAS"), problem, started(*steps), exact=False)
+    return unit(
+        "bound", slug, title, ("PRECISION_DOWNGRADE", "START", "BIAS"), problem, started(*steps), exact=False, flags=(FLAG,)
+    )
 
 
 def folded(dtype: str) -> Case:
@@ -67,7 +70,7 @@ def folded(dtype: str) -> Case:
     problem = gemm(number.full("weight", (32, 24)), number.full("bias", (32,)), rule)
     steps = [number.full(f"u{t}", (32, 24)) for t in range(3)]
     title = "Folded bias over a dense start and two steps."
-    return unit("bound", slug, title, ("PRECISION_DOWNGRADE", "BIAS"), problem, started(*steps), exact=False)
+    return unit("bound", slug, title, ("PRECISION_DOWNGRADE", "BIAS"), problem, started(*steps), exact=False, flags=(FLAG,))
 
 
 def in_convolution(dtype: str) -> Case:
@@ -79,7 +82,7 @@ def in_convolution(dtype: str) -> Case:
     a = number.full("a", (2, 8, 8, 8))
     title = "A 3 x 3 convolution of 4 channels, full mantissas."
     bugs = ("PRECISION_DOWNGRADE", "ACCUMULATE", "CONV_GEOMETRY")
-    return unit("bound", slug, title, bugs, problem, prepared(np.zeros_like(u), a, u), exact=False)
+    return unit("bound", slug, title, bugs, problem, prepared(np.zeros_like(u), a, u), exact=False, flags=(FLAG,))
 
 
 def wide_range(dtype: str) -> Case:
@@ -93,4 +96,4 @@ def wide_range(dtype: str) -> Case:
     problem = gemm(weight, np.asarray(number.full("bias", (40,)) * scale), ruled(0.375))
     title = "Rows of weights over twenty binades."
     bugs = ("PRECISION_DOWNGRADE", "ACCUMULATE", "INDEXING")
-    return unit("bound", slug, title, bugs, problem, prepared(np.zeros_like(u), a, u), exact=False)
+    return unit("bound", slug, title, bugs, problem, prepared(np.zeros_like(u), a, u), exact=False, flags=(FLAG,))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from refdeq_validation.cases.model import Call, Case
+from refdeq_validation.judge.gating import stored
 from refdeq_validation.lab.session import Lab
 from refdeq_validation.protocol.problem import Problem
 from refdeq_validation.protocol.transcript import Answer, Transcript
@@ -132,7 +133,7 @@ def _fitted(values: Array, at: _Context) -> Array:
 
 def _output(problem: Problem, a: Array) -> Array:
     rule = problem.rule
-    if problem.bias is None or (rule is not None and rule.bias == "folded"):
-        return a
     with np.errstate(all="ignore"):
-        return np.asarray(a + problem.bias.reshape(-1, *(1,) * (a.ndim - 2)))
+        if problem.bias is None or (rule is not None and rule.bias == "folded"):
+            return stored(a, problem.storage)
+        return stored(np.asarray(a + problem.bias.reshape(-1, *(1,) * (a.ndim - 2))), problem.storage)

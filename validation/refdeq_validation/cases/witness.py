@@ -14,8 +14,9 @@ import numpy as np
 from refdeq.errors import ArgumentError
 from refdeq_validation.cases.model import Case
 from refdeq_validation.cases.nulls import FORMS, NULLS, null_transcript
+from refdeq_validation.judge import exactness
 from refdeq_validation.judge.judging import judge
-from refdeq_validation.judge.verdicts import Findings
+from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.lab.session import CLAIMS, Lab
 from refdeq_validation.protocol.execute import execute
 from refdeq_validation.protocol.transcript import Transcript
@@ -53,14 +54,16 @@ def prove(case: Case) -> Case:
     Returns
     -------
     Case
-        With the witness ``sent`` (elements sent, of how many), ``margin`` (least distance of a difference from its threshold,
-        hexadecimal) and ``nulls`` (what rejects each null implementation). The id is that of `case`.
+        With the witness ``sent`` (elements sent, of how many), ``margin`` (least distance of a difference from its
+        threshold, hexadecimal), for exact cases ``exact`` (unit and largest sum of magnitudes, from
+        :mod:`refdeq_validation.judge.exactness`) and ``nulls`` (what rejects each null implementation). The id is that of `case`.
 
     Raises
     ------
     VacuousCaseError
-        When the golden answers do not pass, nothing or everything is sent (cases flagged ``uniform-mask`` may), or a null
-        implementation is not rejected in mask or memory, by ``CLEARLY`` bounds, or in bits where the case is exact.
+        When the golden answers do not pass, an exact case is not exact, nothing or everything is sent (cases flagged
+        ``uniform-mask`` may), or a null implementation is not rejected in mask or memory, by ``CLEARLY`` bounds, or in
+        bits where the case is exact.
     """
     golden = golden_transcript(case)
     for claims in (CLAIMS, FAST):
@@ -69,6 +72,8 @@ def prove(case: Case) -> Case:
             told = findings.failures[0].sentence() if findings.failures else "nothing was compared"
             raise VacuousCaseError(f"case {case.id}", expected=f"golden answers that pass ({claims.order} order)", got=told)
     facts: dict[str, Any] = {**case.witness, **_masks(case, golden)}
+    if case.expect == "exact":
+        facts["exact"] = _exact(case)
     facts["nulls"] = {f"{null} ({form})": _rejected(case, golden, null, form) for null in NULLS for form in FORMS}
     return replace(case, witness=facts)
 
@@ -83,6 +88,14 @@ def holds(case: Case) -> None:
     golden = golden_transcript(case)
     for null in NULLS:
         _rejected(case, golden, null, "values")
+
+
+def _exact(case: Case) -> dict[str, Any]:
+    try:
+        proof = exactness.prove(case)
+    except ArgumentError as error:
+        raise VacuousCaseError(f"case {case.id}", expected="sums that are exact in every order", got=str(error)) from error
+    return {"q": proof.q, "gauge": proof.gauge.hex()}
 
 
 def _masks(case: Case, golden: Transcript) -> dict[str, Any]:
@@ -143,5 +156,10 @@ def _reason(case: Case, findings: Findings) -> str:
             return kind
     if case.expect == "exact":
         return "bits"
-    unmatched = any(np.isnan(failure.error) or np.isinf(failure.error) for failure in findings.failures)
-    return "value" if findings.worst >= CLEARLY or unmatched else ""
+    clear = findings.worst >= CLEARLY or any(_unbounded(failure) for failure in findings.failures)
+    return "value" if clear else ""
+
+
+def _unbounded(failure: Failure) -> bool:
+    """Whether a failing number is NaN or infinite, or differs where no error is allowed."""
+    return not np.isfinite(failure.error) or failure.bound == 0.0
