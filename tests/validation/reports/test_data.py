@@ -144,3 +144,13 @@ def test_an_invalid_run_grants_nothing(granted_suite):
     granted_suite.vacuous = ("gemm/tie/x-1: zeros pass",)
     (profile,) = backend_data(granted_suite)["profiles"]
     assert (profile["granted"], profile["reason"]) == (False, "the run is invalid")
+
+
+def test_levels_that_cannot_be_judged_are_named(granted_suite):
+    assert backend_data(granted_suite)["impossible_levels"] == []
+    for result in granted_suite.results:
+        if result.case.level == "L1":
+            result.disposition = "not_applicable"
+    assert backend_data(granted_suite)["impossible_levels"] == ["L1"]
+    granted_suite.results[0].disposition = "not_applicable"
+    assert backend_data(granted_suite)["impossible_levels"] == ["L1"]

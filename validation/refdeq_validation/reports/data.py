@@ -118,6 +118,7 @@ def backend_data(suite: SuiteRun) -> dict[str, Any]:
         "manifest_sha256": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest(),
         "declared": manifest["claims"],
         "counts": suite.counts,
+        "impossible_levels": _impossible(suite.results),
         "vacuous": list(suite.vacuous),
         "notes": list(suite.notes),
         "seconds": round(suite.seconds, 3),
@@ -138,6 +139,12 @@ def backend_data(suite: SuiteRun) -> dict[str, Any]:
             "by_canary": [{"name": name, "killed_by": killer} for name, killer in suite.canaries.items()],
         },
     }
+
+
+def _impossible(results: Sequence[Result]) -> list[str]:
+    """Levels of which no case applies: what the implementation does not offer cannot be judged."""
+    applies = {result.case.level for result in results if result.disposition != "not_applicable"}
+    return sorted({result.case.level for result in results} - applies)
 
 
 def result_data(result: Result, suite: SuiteRun) -> dict[str, Any]:

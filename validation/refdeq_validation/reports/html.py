@@ -121,8 +121,15 @@ def _matrices(results: Sequence[Mapping[str, Any]], backends: Sequence[Mapping[s
     if not results:
         return ""
     shown, left = cut(backends, MATRICES)
-    drawn = "".join(f"<div>{matrix(results, backend['spec'])}</div>" for backend in shown)
+    drawn = "".join(f"<div>{matrix(results, backend['spec'])}{_impossible(backend)}</div>" for backend in shown)
     return f'<div class="grid">{drawn}</div>{rest(left, "implementations")}'
+
+
+def _impossible(backend: Mapping[str, Any]) -> str:
+    levels = ", ".join(backend["impossible_levels"])
+    return (
+        f'<p class="more">cannot be judged on {levels}: no case of these levels applies to what it offers</p>' if levels else ""
+    )
 
 
 def _errors(data: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:

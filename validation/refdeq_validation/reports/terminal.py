@@ -37,6 +37,9 @@ def print_suites(console: Console, data: Mapping[str, Any]) -> None:
         console.print(_families(backend, results))
         for profile in backend["profiles"]:
             _print_profile(console, profile)
+        if backend["impossible_levels"]:
+            levels = ", ".join(backend["impossible_levels"])
+            console.print(f"cannot be judged on {levels}: no case of these levels applies to what it offers", highlight=False)
         _print_power(console, backend["power"])
         _print_failures(console, results)
         console.print()
