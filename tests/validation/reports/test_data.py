@@ -154,3 +154,15 @@ def test_levels_that_cannot_be_judged_are_named(granted_suite):
     assert backend_data(granted_suite)["impossible_levels"] == ["L1"]
     granted_suite.results[0].disposition = "not_applicable"
     assert backend_data(granted_suite)["impossible_levels"] == ["L1"]
+
+
+def test_failures_carry_the_parts_of_their_bound(reports):
+    results = [result for result in reports["nonconformant"]["results"] if result.get("backend") == "coarse:fast"]
+    sums = [failure for result in results for failure in result["failures"] if failure["bound"] is not None]
+    assert sums
+    for failure in sums:
+        assert failure["k"] >= 1
+        assert failure["gauge"] > 0.0
+        assert 0.0 < sum(failure["terms"].values()) <= failure["bound"]
+        assert failure["ratio"] == failure["error"] / failure["bound"] > 1.0
+    assert {failure["pattern"] for failure in sums} & {"every element"}

@@ -215,6 +215,7 @@ class Comparer:
                 len(bad),
                 places=tuple(np.flatnonzero(~good).tolist()) if len(bad) <= PLACES else (),
                 shape=good.shape,
+                **more,
             )
         )
 

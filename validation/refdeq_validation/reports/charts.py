@@ -113,7 +113,7 @@ def histogram(data: Mapping[str, Any], title: str, unit: str, limit: bool) -> st
     """
     edges, counts = data["edges"], data["counts"]
     total, most = sum(counts), max(counts)
-    first, last = _window(edges, counts)
+    first, last = _window(edges, counts, limit)
     step = WIDTH / (last - first)
     drawn = []
     for i in (i for i in range(first, last) if counts[i]):
@@ -139,10 +139,10 @@ def histogram(data: Mapping[str, Any], title: str, unit: str, limit: bool) -> st
     )
 
 
-def _window(edges: Sequence[float], counts: Sequence[int]) -> tuple[int, int]:
-    """First and last-but-one bin worth drawing: all that hold something, those beside one, and a margin."""
+def _window(edges: Sequence[float], counts: Sequence[int], limit: bool) -> tuple[int, int]:
+    """First and last-but-one bin worth drawing: all that hold something, those beside a limit, and a margin."""
     one = list(edges).index(0) if 0 in edges else 0
-    filled = [one, one + 1, *(i for i, count in enumerate(counts) if count)]
+    filled = [*([one, one + 1] if limit else []), *(i for i, count in enumerate(counts) if count)]
     return max(0, min(filled) - 2), min(len(counts), max(filled) + 3)
 
 

@@ -34,8 +34,12 @@ def profiles(backends: Sequence[Mapping[str, Any]]) -> str:
     if not named:
         return "<p>No profile was asked for: nothing is granted by this run.</p>" + _notes(backends)
     shown, left = cut(named, SMALL)
-    drawn = "".join(f"<h3>{escape(backend['spec'])}</h3>{_tiles(backend['profiles'])}" for backend in shown)
-    return f"{drawn}{rest(left, 'implementations')}{_notes(backends)}"
+    drawn = "".join(
+        f'<div style="--n:{min(len(backend["profiles"]), 5)}"><h3>{escape(backend["spec"])}</h3>'
+        f"{_tiles(backend['profiles'])}</div>"
+        for backend in shown
+    )
+    return f'<div class="groups">{drawn}</div>{rest(left, "implementations")}{_notes(backends)}'
 
 
 def _tiles(entries: Sequence[Mapping[str, Any]]) -> str:
