@@ -66,8 +66,8 @@ class Linear:
 
     @property
     def knows_bits(self) -> bool:
-        """Whether the accumulator's bits follow."""
-        return self.model.strict or self.exact
+        """Whether the accumulator's bits follow; not where zeros may meet infinite weights, or may be left out."""
+        return self.model.strict or (self.exact and not self.infinite)
 
     # ------------------------------------------------------------------------------------------------------ bits and bounds
 
@@ -142,7 +142,7 @@ class Linear:
             first = np.where(_lift(dense, before), start, before) if dense.any() else before
             error, total, products, k, sizes = self._sum(values, sent, first, a)
             bound = self._bound(k, products, np.abs(before.astype(np.float64)), dense, sizes, values, sent)
-            excused = self._excused(values, sent, first, a)
+            excused = self._excused(self._read(values, sent, first), values, sent, first, total, a)
             self.compare.within("value", t, "a", total, a, error, bound.limit, bound, self.model.adds.largest, excused)
             if self.statistic is not None:
                 self.statistic.add(error, bound, self._squares(values, sent, a))
@@ -154,7 +154,8 @@ class Linear:
         """Output from the judge's own accumulator; returns the next one and its error.
 
         Where bits are known the accumulator is of the carrier dtype and exact; otherwise it is float64, and the error of each
-        accumulate is added to those before it.
+        accumulate is added to those before it. Where it may have stopped being finite the error is infinite, and nothing is
+        claimed until a dense evaluation.
         """
         if self.knows_bits:
             a = self.strict(values, sent, dense, before)
@@ -169,25 +170,30 @@ class Linear:
         # The judge keeps a float64 sum: what that rounds is added where the carrier is float64 too.
         own = 2.0**-53 * np.abs(total) if self.model.carrier.precision == 53 else 0.0
         error = inherited + bound.limit + own
-        self._judge_output(t, values, sent, first, total, error, bound, y)
-        return total, error
+        bound = bound._replace(unclaimed=bound.unclaimed | np.isinf(inherited))
+        excused = self._judge_output(t, values, sent, first, total, error, bound, y)
+        leaves = bound.gauge + bound.limit >= self.model.adds.largest
+        lost = bound.unclaimed | (leaves & np.isfinite(total))
+        lost = lost if excused is None else lost | excused
+        return total, np.where(lost, np.inf, np.where(np.isfinite(total), error, 0.0))
 
     def _judge_output(
         self, t: int, values: Array, sent: Array, first: Array, total: Array, error: Array, bound: Bound, y: Array
-    ) -> None:
-        """Compare an output with the one that follows from an accumulator known to within `error`."""
+    ) -> Array | None:
+        """Compare an output with the one that follows from an accumulator known to within `error`; where it may be NaN."""
         adds = self.problem.bias is not None and not self.folded
         target = total + self.bias.astype(np.float64) if adds else total
         storage = None if self.storage is None else FORMATS[self.storage]
         limit = bounds.output_error(self.model, total, error, target, adds, storage)
         if adds and self.model.carrier.precision == 53:
             limit = limit + 2.0**-53 * np.abs(target)
-        unclaimed = bound.unclaimed | (np.isinf(error) & np.isfinite(target))
         gauge = bound.gauge + (np.abs(self.bias.astype(np.float64)) if adds else 0.0)
-        bound = bound._replace(limit=limit, unclaimed=unclaimed, gauge=np.broadcast_to(gauge, y.shape))
+        bound = bound._replace(limit=limit, gauge=np.broadcast_to(gauge, y.shape))
         largest = min(self.model.adds.largest, self.model.carrier.largest if storage is None else storage.largest)
-        excused = self._excused(values, sent, first, y)
+        read = self._read(values, sent, first)
+        excused = self._excused(read, values, sent, first, target, y)
         self.compare.within("value", t, "y", target, y, np.abs(y - target), limit, bound, largest, excused)
+        return read if excused is None else excused | (False if read is None else read)
 
     def judge_dense(self, t: int, u: Array, y: Array) -> None:
         """A node without a gate: ``fl(A u + b)`` from +0 (N-6), or a sum of products and bias in any order (N-7)."""
@@ -206,7 +212,8 @@ class Linear:
         if self.storage is not None:
             limit = bounds.output_error(self.model, total, bound.limit, total, False, FORMATS[self.storage])
             bound, largest = bound._replace(limit=limit), min(largest, FORMATS[self.storage].largest)
-        self.compare.within("value", t, "y", total, y, error, bound.limit, bound, largest, self._excused(u, sent, first, y))
+        excused = self._excused(None, u, sent, first, total, y)
+        self.compare.within("value", t, "y", total, y, error, bound.limit, bound, largest, excused)
         if self.statistic is not None and self.storage is None:
             self.statistic.add(error, bound, self._squares(u, sent, y))
 
@@ -223,13 +230,24 @@ class Linear:
         other = stored(flush(a, self.least), self.storage)
         return np.where(same_bits(other, y), other, expected)
 
-    def _excused(self, values: Array, sent: Array, first: Array, got: Array) -> Array | None:
-        """NaN where a column that was not sent is multiplied by zero and is not finite (D-7, declared "read")."""
+    def _read(self, values: Array, sent: Array, first: Array) -> Array | None:
+        """Where a column that was not sent is multiplied by zero and makes NaN (D-7, declared "read")."""
         if not self.infinite:
             return None
         gated = np.where(sent, values, values.dtype.type(0))
-        total = self.node.exact(gated, np.ones_like(sent), first, got)[3]
-        return np.isnan(total) & np.isnan(got)
+        return np.isnan(self.node.exact(gated, np.ones_like(sent), first, first)[3])
+
+    def _excused(self, read: Array | None, values: Array, sent: Array, first: Array, total: Array, got: Array) -> Array | None:
+        """NaN that is legal: of columns read, or because finite summands can overflow against an infinite one."""
+        met = np.isinf(total) & np.isnan(got)
+        if met.any():
+            finite = self._other(np.where(np.isfinite(self.problem.weight), self.problem.weight, 0.0))
+            base = np.where(np.isfinite(first), first, 0.0)
+            _, gauge, _, _ = finite.exact(np.where(np.isfinite(values), values, 0.0), sent, base, base)
+            met = met & (gauge * (1.0 + 2.0**-10) >= self.model.adds.largest)
+        if read is not None:
+            met = met | (read & np.isnan(got))
+        return met if met.any() else None
 
     def _squares(self, values: Array, sent: Array, like: Array) -> Array:
         """``sum (A_ij d_j)^2``: the variance of errors of re-rounded operands is a multiple of it."""
