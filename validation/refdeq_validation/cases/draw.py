@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def uniform(seed: int, name: str, shape: tuple[int, ...], dtype: str) -> Array:
     True
     """
     bits = 24 if dtype == "float32" else 53
-    top = splitmix64(seed, name, int(np.prod(shape))) >> np.uint64(64 - bits)
+    top = splitmix64(seed, name, prod(shape)) >> np.uint64(64 - bits)
     return np.asarray((top.astype(np.float64) * 2.0 ** (1 - bits) - 1.0).astype(dtype).reshape(shape))
 
 
@@ -47,5 +48,5 @@ def integers(seed: int, name: str, shape: tuple[int, ...], low: int, high: int, 
     >>> sorted(set(integers(1, "i", (100,), -1, 1, "float64").tolist()))
     [-1.0, 0.0, 1.0]
     """
-    drawn = splitmix64(seed, name, int(np.prod(shape))) % np.uint64(high - low + 1)
+    drawn = splitmix64(seed, name, prod(shape)) % np.uint64(high - low + 1)
     return np.asarray((drawn.astype(np.int64) + low).astype(dtype).reshape(shape))

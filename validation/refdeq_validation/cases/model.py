@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -147,4 +147,10 @@ def array_digest(array: Array) -> str:
     array = np.asarray(array)
     plain = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
     shape = "x".join(map(str, array.shape))
-    return f"{array.dtype.name}:{shape}:{hashlib.sha256(plain.tobytes()).hexdigest()}"
+    return f"{_name(array.dtype)}:{shape}:{hashlib.sha256(plain.tobytes()).hexdigest()}"
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    """Name of a dtype; NumPy makes it anew each time."""
+    return str(dtype.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -79,7 +80,8 @@ def separator(op: str, variant: Mapping[str, Any], dtype: str) -> Case:
     return unit("memory" if op == "Gemm" else "conv", slug, title, bugs, problem, started(*steps(number, problem.shape)))
 
 
-def steps(number: Numbers, shape: tuple[int, ...]) -> list[Array]:
+@cache
+def steps(number: Numbers, shape: tuple[int, ...]) -> tuple[Array, ...]:
     """Inputs of the five samples over three evaluations."""
     first = np.asarray(number.signed("first", (5, *shape), 1, 3))
     first[0] += number.integers("bits", shape, 1, 2047, 2.0**-12)
@@ -95,7 +97,7 @@ def steps(number: Numbers, shape: tuple[int, ...]) -> list[Array]:
     third[0] += number.signed("rest", shape, 0, 4095, 2.0**-12)
     third[2] += number.array(0.125)
     third[4] += number.array(0.375)
-    return [first, second, third]
+    return first, second, third
 
 
 class Misdeclared:

@@ -14,6 +14,7 @@ import numpy as np
 from refdeq.errors import ArgumentError
 from refdeq_validation.cases.model import Case
 from refdeq_validation.cases.nulls import FORMS, NULLS, null_transcript
+from refdeq_validation.cases.solve_witness import hold_solves, is_of_solves, prove_solves
 from refdeq_validation.judge import exactness
 from refdeq_validation.judge.judging import judge
 from refdeq_validation.judge.verdicts import Failure, Findings
@@ -56,7 +57,7 @@ def prove(case: Case) -> Case:
     Case
         With the witness ``sent`` (elements sent, of how many), ``margin`` (least distance of a difference from its
         threshold, hexadecimal), for exact cases ``exact`` (unit and largest sum of magnitudes, from
-        :mod:`refdeq_validation.judge.exactness`) and ``nulls`` (what rejects each null implementation). The id is that of `case`.
+        :mod:`refdeq_validation.judge.exactness`) and ``nulls`` (what rejects each null implementation). The id is kept.
 
     Raises
     ------
@@ -65,6 +66,8 @@ def prove(case: Case) -> Case:
         ``uniform-mask`` may), or a null implementation is not rejected in mask or memory, by ``CLEARLY`` bounds, or in
         bits where the case is exact.
     """
+    if is_of_solves(case):
+        return prove_solves(case)
     golden = golden_transcript(case)
     for claims in (CLAIMS, FAST):
         findings = judge(case, golden, claims)
@@ -85,6 +88,9 @@ def holds(case: Case) -> None:
     ------
     VacuousCaseError
     """
+    if is_of_solves(case):
+        hold_solves(case)
+        return
     golden = golden_transcript(case)
     for null in NULLS:
         _rejected(case, golden, null, "values")
