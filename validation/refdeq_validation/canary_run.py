@@ -33,6 +33,8 @@ def run_canaries(cases: Sequence[Case]) -> Mapping[str, str | None]:
         canary = make()
         claims = claims_of(canary)
         for case in cases:
+            if not canary.applies(case):
+                continue
             result = run_case(case, canary, claims, placements=PLACEMENTS[:1])
             if result.disposition != "not_applicable":
                 found.setdefault(name, None)
