@@ -106,6 +106,13 @@ static void gemv_allocate(gemv *g, size_t batch)
     g->ready = 1;
 }
 
+/* A batch is an integer of at least 0. */
+static int is_batch(const json *number)
+{
+    return number && number->kind == JSON_NUMBER && number->number >= 0.0 && number->number < 1e9
+        && number->number == floor(number->number);
+}
+
 /* Forget the gate state (D-9); the accumulator begins at +0, or from the bias where it is folded (D-6). */
 static void gemv_reset(gemv *g, size_t batch)
 {
@@ -123,8 +130,10 @@ static int has_shape(const gemv *g, const array *a, size_t batch, size_t width)
 /* 0, or 1 when the arrays do not fit: then nothing changes. */
 static int gemv_set_state(gemv *g, const array *r, const array *a, const array *count)
 {
-    size_t batch = count->count;
+    size_t batch = count->count, i;
     if (count->kind != 'i' || count->rank != 1) return 1;
+    for (i = 0; i < batch; i++)
+        if (((const int64_t *)count->data)[i] < 0) return 1;
     if (!has_shape(g, r, batch, g->inputs) || !has_shape(g, a, batch, g->outputs)) return 1;
     gemv_allocate(g, batch);
     memcpy(g->r, r->data, r->count * (size_t)r->size);

@@ -120,7 +120,8 @@ static size_t read_bits(const char *text, array *a)
 {
     const char *at = strchr(text, ':');
     size_t i;
-    for (i = 0; at && at[1] && i < a->count; i++) {
+    if (!at || !at[1]) return 0;
+    for (i = 0; at && i < a->count; i++) {
         uint64_t bits = strtoull(at + 1, NULL, 16);
         memcpy((char *)a->data + i * (size_t)a->size, &bits, (size_t)a->size);
         at = strchr(at + 1, ',');

@@ -98,12 +98,11 @@ static void answer(const json *message)
         if (why) gemv_free(g);
         else numbers[place] = number;
     } else if (!strcmp(call, "reset")) {
-        double batch = json_number(message, "batch", -1.0);
-        if (batch >= 0.0) {
-            gemv_reset(g, (size_t)batch);
+        if (is_batch(json_get(message, "batch"))) {
+            gemv_reset(g, (size_t)json_number(message, "batch", 0.0));
             printf("{\"id\":%ld}\n", id);
         } else {
-            fail(id, "refused", "batch must not be negative");
+            fail(id, "refused", "batch must be an integer of at least 0");
         }
     } else if (!strcmp(call, "set_state")) {
         answer_set_state(id, g, arrays);

@@ -40,9 +40,8 @@ static int answer_call(FILE *out, gemv *g, const json *call, const char *id, int
     const char *name = json_text(call, "name");
     int size = g->bits / 8, refused = 0;
     if (!strcmp(name, "reset")) {
-        double batch = json_number(options, "batch", -1.0);
-        refused = batch < 0.0;
-        if (!refused) gemv_reset(g, (size_t)batch);
+        refused = !is_batch(json_get(options, "batch"));
+        if (!refused) gemv_reset(g, (size_t)json_number(options, "batch", 0.0));
     } else if (!strcmp(name, "set_state")) {
         array r = read_value(json_get(arrays, "r"), tensors), a = read_value(json_get(arrays, "a"), tensors);
         array count = read_value(json_get(arrays, "count"), tensors);

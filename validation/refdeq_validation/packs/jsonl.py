@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import queue
 import shutil
-import subprocess
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from refdeq.errors import ArgumentError, FileFormatError
+from refdeq.errors import ArgumentError, DTypeError, FileFormatError, ShapeError
 from refdeq_validation.packs.live_values import INLINE, LIVE, FileStore, from_message, to_message
+from refdeq_validation.packs.pipes import LinePipe, PipeEndedError, PipeTimeoutError
 from refdeq_validation.packs.rows import canonical
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.problem import Problem
@@ -25,10 +24,6 @@ from refdeq_validation.protocol.timeout import CallTimeoutError
 __all__ = ["JsonlImplementation", "JsonlSession", "LiveProcessError"]
 
 Array = np.ndarray[Any, Any]
-
-LONGEST_LINE = 1 << 28
-KEPT = 2000
-"""Characters of stderr that are quoted when a process ends."""
 
 
 class LiveProcessError(RuntimeError):
@@ -114,7 +109,14 @@ class JsonlSession:
         self.request("reset", {}, batch=batch)
 
     def step(self, u: Array, mask: Array, y: Array) -> None:
-        """One evaluation; what comes back is copied into `mask` and `y`."""
+        """One evaluation, copied into `mask` and `y`, which are checked here: the program never sees them."""
+        batch = (len(u) if u.ndim else 0,)
+        for name, array, shape, dtype in (("mask", mask, self.problem.shape, "bool"), ("y", y, self.problem.out_shape, "")):
+            wanted = np.dtype(dtype or self.problem.dtype)
+            if array.shape != batch + shape:
+                raise ShapeError(name, expected=f"shape {batch + shape}", got=array.shape)
+            if array.dtype != wanted or not array.flags.writeable:
+                raise DTypeError(name, expected=f"{wanted}, writeable", got=str(array.dtype))
         _fill(self.request("step", {"u": u}), {"mask": mask, "y": y})
 
     def set_state(self, r: Array, a: Array, count: Array) -> None:
@@ -132,6 +134,11 @@ class JsonlSession:
     def gradient(self, x: Array, z: Array, cotangent: Array, *, jacobian: str) -> Mapping[str, Array]:
         """Implicit gradient."""
         return self.request("gradient", {"x": x, "z": z, "cotangent": cotangent}, jacobian=jacobian)
+
+    def threads(self, count: int) -> None:
+        """Use so many threads; a program may not know the message."""
+        with suppress(NotImplementedError):
+            self.request("threads", {}, count=count)
 
     def close(self) -> None:
         """Close the session, if its program still runs."""
@@ -155,17 +162,11 @@ class _Process:
         self.inline, self.timeout, self.numbers = inline, timeout, count(1)
         self.shared = Path(tempfile.mkdtemp(prefix="refdeq-live-"))
         self.store = FileStore(self.shared, "question-")
-        self.errors = ""
         try:
-            pipe = subprocess.PIPE
-            self.popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, bufsize=0)
+            self.pipe = LinePipe(command, folder)
         except OSError as error:
             shutil.rmtree(self.shared, ignore_errors=True)
             raise LiveProcessError(f"{command[0]}: cannot be started ({error.strerror})") from error
-        self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self.threads = [threading.Thread(target=work, daemon=True) for work in (self._read_lines, self._read_errors)]
-        for thread in self.threads:
-            thread.start()
         try:
             self.hello = self._exchange({"call": "hello", "protocol": LIVE, "folder": str(self.shared), "inline": inline})
             if self.hello.get("protocol") != LIVE:
@@ -177,7 +178,7 @@ class _Process:
     @property
     def alive(self) -> bool:
         """Whether it can still be asked."""
-        return self.popen.poll() is None
+        return self.pipe.alive
 
     def request(self, call: str, arrays: Mapping[str, Array], **fields: Any) -> dict[str, Array]:
         """Ask, wait, and turn errors of the answer into exceptions."""
@@ -191,11 +192,17 @@ class _Process:
             self.store.empty()
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
-        number = next(self.numbers)
+        call, number = str(message["call"]), next(self.numbers)
         try:
-            answer = self._received(canonical({**message, "id": number}).encode() + b"\n", str(message["call"]))
+            answer = _object(self.pipe.exchange(canonical({**message, "id": number}).encode(), self.timeout), call)
             if answer.get("id") != number:
-                raise LiveProcessError(f"{message['call']}: expected the answer to message {number}, got {answer.get('id')!r}")
+                raise LiveProcessError(f"{call}: expected the answer to message {number}, got {answer.get('id')!r}")
+        except PipeTimeoutError as error:
+            self.end()
+            raise CallTimeoutError(f"{call}: {error}; the program was killed") from None
+        except PipeEndedError as error:
+            self.end()
+            raise LiveProcessError(f"{call}: {error}") from None
         except BaseException:  # also when the caller's own time limit strikes: what comes later would answer another question
             self.end()
             raise
@@ -206,56 +213,20 @@ class _Process:
             raise ValueError(text)
         if answer["error"] == "unsupported":
             raise NotImplementedError(text)
-        raise LiveProcessError(f"{message['call']}: {answer['error']}: {text}")
-
-    def _received(self, line: bytes, call: str) -> dict[str, Any]:
-        try:
-            _send(self.popen.stdin, line)
-            raw = self.lines.get(timeout=self.timeout)
-        except queue.Empty:
-            raise CallTimeoutError(f"{call}: no answer within {self.timeout:g} s; the process was killed") from None
-        except OSError:
-            raw = b""
-        if not raw.endswith(b"\n"):
-            self.popen.wait(timeout=self.timeout)
-            self.threads[1].join(timeout=1.0)
-            raise LiveProcessError(f"{call}: the process ended with code {self.popen.returncode}: {self.errors.strip()}")
-        try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise LiveProcessError(f"{call}: expected one JSON object, got {raw[:80]!r}")
-        return answer
-
-    def _read_lines(self) -> None:
-        assert self.popen.stdout is not None
-        stream = open(self.popen.stdout.fileno(), "rb", closefd=False)  # noqa: SIM115 - lives as long as the thread
-        while True:
-            line = stream.readline(LONGEST_LINE)
-            self.lines.put(line)
-            if not line.endswith(b"\n"):
-                return
-
-    def _read_errors(self) -> None:
-        assert self.popen.stderr is not None
-        while chunk := self.popen.stderr.read(4096):
-            self.errors = (self.errors + chunk.decode(errors="replace"))[-KEPT:]
+        raise LiveProcessError(f"{call}: {answer['error']}: {text}")
 
     def end(self) -> None:
-        """Kill the process and delete its files."""
-        self.popen.kill()
-        self.popen.wait()
-        for thread in self.threads:
-            thread.join(timeout=5.0)
-        for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
-            if stream is not None and not stream.closed:
-                stream.close()
+        """Kill the program and delete its files."""
+        self.pipe.end()
         shutil.rmtree(self.shared, ignore_errors=True)
 
 
-def _send(stream: IO[bytes] | None, line: bytes) -> None:
-    assert stream is not None
-    view = memoryview(line)
-    while view:
-        view = view[stream.write(view) :]
+def _object(line: bytes, call: str) -> dict[str, Any]:
+    """The JSON object of a line."""
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise LiveProcessError(f"{call}: expected one JSON object, got {line[:80]!r}")
+    return answer

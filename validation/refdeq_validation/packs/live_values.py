@@ -22,7 +22,7 @@ LIVE = "refdeq-live/1"
 INLINE = 1 << 20
 """Bytes of an array that are still written into the line."""
 
-_DTYPES = ("bool", "float16", "float32", "float64", "int32", "int64")
+_DTYPES = ("bool", "complex64", "complex128", "float16", "float32", "float64", "int32", "int64")
 
 
 class FileStore:

@@ -29,7 +29,7 @@ __all__ = ["RESPONSE_SCHEMA", "Responses", "read_responses", "response_text"]
 Array = np.ndarray[Any, Any]
 
 RESPONSE_SCHEMA = "refdeq-response/1"
-SILENT = ("reset", "set_state")
+SILENT = ("reset", "set_state", "threads")
 """Calls without results: their answer may be left out when a later call of the case is answered."""
 
 _KEYS = {"case", "call", "results", "error", "text"}

@@ -85,6 +85,10 @@ class _Opened:
             return session.solve(arrays["x"], arrays["z0"], keep=message["keep"], trace=message["trace"])
         elif call == "gradient":
             return session.gradient(arrays["x"], arrays["z"], arrays["cotangent"], jacobian=message["jacobian"])
+        elif call == "threads":
+            change = getattr(session, "threads", None)
+            if change is not None:
+                change(message["count"])
         elif call == "close":
             close = getattr(session, "close", None)
             if close is not None:

@@ -37,9 +37,20 @@ _BITS = {
     "bf16": ("float32", "uint16"),
     "i64": ("int64", "uint64"),
     "i32": ("int32", "uint32"),
+    "c64": ("complex64", "uint32"),
+    "c128": ("complex128", "uint64"),
     "bool": ("bool", "uint8"),
 }
-_BIT_NAMES = {"float64": "f64", "float32": "f32", "float16": "f16", "int64": "i64", "int32": "i32", "bool": "bool"}
+_BIT_NAMES = {
+    "float64": "f64",
+    "float32": "f32",
+    "float16": "f16",
+    "int64": "i64",
+    "int32": "i32",
+    "complex64": "c64",
+    "complex128": "c128",
+    "bool": "bool",
+}
 
 
 def bit_string(array: Array, kind: str | None = None) -> str:
@@ -47,7 +58,7 @@ def bit_string(array: Array, kind: str | None = None) -> str:
 
     Parameters
     ----------
-    array : ndarray of float64, float32, float16, int64, int32 or bool
+    array : ndarray of float64, float32, float16, int64, int32, bool, or complex (real part first)
     kind : str, optional
         ``"bf16"`` writes float32 numbers that are bfloat16 values as 16 bits.
 
@@ -74,7 +85,8 @@ def bit_string(array: Array, kind: str | None = None) -> str:
         raise FileFormatError(f"bit string: expected one of {', '.join(sorted(_BIT_NAMES))}, got {array.dtype.name}")
     if name == "bool":
         return "bool:" + ",".join("1" if value else "0" for value in array.reshape(-1).tolist())
-    text = np.ascontiguousarray(array).reshape(-1).astype(array.dtype.newbyteorder(">")).tobytes().hex()
+    flat = np.ascontiguousarray(array).reshape(-1)
+    text = flat.astype(array.dtype.newbyteorder(">")).tobytes().hex()
     step = 2 * array.itemsize
     return f"{name}:" + ",".join(text[i : i + step] for i in range(0, len(text), step))
 
@@ -89,7 +101,7 @@ def from_bit_string(text: str) -> Array:
     if not colon or name not in _BITS:
         raise FileFormatError(f"bit string: expected dtype:bits with a dtype out of {', '.join(_BITS)}, got {str(text)[:40]!r}")
     dtype, bits = _BITS[name]
-    width = 1 if name == "bool" else 2 * np.dtype(bits).itemsize
+    width = 1 if name == "bool" else 4 if name == "bf16" else 2 * np.dtype(dtype).itemsize
     count = (len(rest) + 1) // (width + 1)
     separators = rest[width :: width + 1]
     broken = rest and len(rest) + 1 != count * (width + 1)
