@@ -11,10 +11,10 @@ import jsonschema
 import numpy as np
 import pytest
 from refdeq_validation.judge.verdicts import EDGES, KINDS, Failure
-from refdeq_validation.report import write_json
 from refdeq_validation.reports.bits import bits_text
 from refdeq_validation.reports.data import VERDICTS, backend_data, failure_data, finite, report_data
 from refdeq_validation.reports.environment import environment
+from refdeq_validation.reports.writing import write_json
 from refdeq_validation.trials import DISPOSITIONS
 
 SCHEMA = json.loads((files("refdeq_validation.reports") / "schema" / "report-1.json").read_text())

@@ -74,7 +74,7 @@ def report_data(
     results = [result_data(result, suite) for suite in suites for result in suite.results]
     planned = [f"{suite.spec} {case}" for suite in suites for case in suite.planned] + list(planned_rows)
     cases = sorted({case for suite in suites for case in suite.planned})
-    failed = [result.case.id for suite in suites for result in suite.results if result.disposition == "failed"]
+    failed = [result.case.id for suite in suites for result in suite.results if result.disposition in ("failed", "error")]
     everything = [*results, *({**row, "suite": "cells"} for row in rows)]
     data = {
         "schema": SCHEMA,

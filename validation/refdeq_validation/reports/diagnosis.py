@@ -13,6 +13,10 @@ __all__ = ["NO_TABLE", "diagnose"]
 NO_TABLE = "no signature table: the kill matrix of the catalogue is not stored with this installation"
 _SIGNATURES = "refdeq_validation.mutants.diagnosis"
 SHOWN = 8
+"""Signatures named."""
+
+KILLED = ("failed", "error")
+"""Dispositions that a bug brings about."""
 
 
 def diagnose(failed: Sequence[str], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -48,9 +52,9 @@ def _bug_types(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     cited: Counter[str] = Counter()
     failing: Counter[str] = Counter()
     for result in results:
-        if result["disposition"] in ("passed", "failed"):
+        if result["disposition"] in ("passed", *KILLED):
             cited.update(result["bug_types"])
-        if result["disposition"] == "failed":
+        if result["disposition"] in KILLED:
             failing.update(result["bug_types"])
     ranked = sorted(failing, key=lambda name: (-failing[name] / cited[name], -failing[name], name))
     return [{"name": name, "failed": failing[name], "cases": cited[name]} for name in ranked]
