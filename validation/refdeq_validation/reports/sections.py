@@ -32,7 +32,10 @@ def profiles(backends: Sequence[Mapping[str, Any]]) -> str:
     """For each implementation one tile per profile: granted, or refused and why; the refused first."""
     named = [backend for backend in backends if backend["profiles"]]
     if not named:
-        return "<p>No profile was asked for: nothing is granted by this run.</p>" + _notes(backends)
+        return (
+            "<p>No profile was asked for, and the selected cases cover none: the verdict is about these cases alone.</p>"
+            + _notes(backends)
+        )
     shown, left = cut(named, SMALL)
     drawn = "".join(
         f'<div style="--n:{min(len(backend["profiles"]), 5)}"><h3>{escape(backend["spec"])}</h3>'
