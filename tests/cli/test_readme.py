@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from refdeq_validation.report import EXIT_CODES
+from refdeq_validation.exit_codes import EXIT_CODES
 
 from refdeq import cli
 

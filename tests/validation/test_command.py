@@ -8,7 +8,9 @@ import json
 import numpy as np
 import pytest
 from refdeq_validation import report as reporting
+from refdeq_validation.exit_codes import EXIT_CODES
 from refdeq_validation.judge.verdicts import Failure, Findings
+from refdeq_validation.reports.writing import write_json
 from refdeq_validation.session import Row
 from typer.testing import CliRunner
 
@@ -69,7 +71,7 @@ def test_reference_is_granted_on_a_quick_sine_cell(validate):
     result, report = validate("reference", "--cell", "sine", "--quick")
     assert result.exit_code == 0, result.output
     assert report["verdict"] == "granted"
-    assert report["counts"] == {"planned": 5, "passed": 5, "failed": 0, "error": 0, "missing": 0}
+    assert {name: count for name, count in report["counts"].items() if count} == {"planned": 5, "passed": 5}
     assert "granted" in result.stdout
 
 
@@ -180,7 +182,7 @@ def rows_of(*dispositions):
 )
 def test_exit_codes_by_precedence(dispositions, planned, unavailable, code):
     assert reporting.exit_code(rows_of(*dispositions), planned, unavailable) == code
-    assert code in reporting.EXIT_CODES
+    assert code in EXIT_CODES
 
 
 def test_a_row_that_compared_nothing_is_missing():
@@ -230,8 +232,8 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path.write_text("old")
     for bad in ({"number": float("nan")}, {"thing": object()}):
         with pytest.raises((ValueError, TypeError)):
-            reporting.write_json(path, bad)
+            write_json(path, bad)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    reporting.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     assert json.loads(path.read_text()) == {"a": 1}

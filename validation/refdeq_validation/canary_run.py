@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from refdeq_validation.cases.model import Case
 from refdeq_validation.protocol.guards import PLACEMENTS
@@ -15,30 +13,35 @@ __all__ = ["run_canaries"]
 
 
 def run_canaries(cases: Sequence[Case]) -> Mapping[str, str | None]:
-    """Run every canary on the cases until one fails.
+    """Run every canary on the cases that contain what it is broken at, until one of them fails.
 
     Parameters
     ----------
     cases : sequence of Case
+        Those that the judged implementation has to run.
 
     Returns
     -------
     mapping of str to (str or None)
-        By canary: the id of the case that failed, None where every case passed. Canaries to which no case applies are left out.
+        By canary: the id of the case that failed, None where every case passed. Canaries that no case is about are left out.
     """
-    if importlib.util.find_spec("refdeq_validation.mutants.canaries") is None:
-        return {}
+    from refdeq_validation.mutants.canaries import CANARIES  # plants mutants: not needed by who judges without canaries
+
     found: dict[str, str | None] = {}
-    for name, make in importlib.import_module("refdeq_validation.mutants.canaries").CANARIES.items():
+    for name, make in CANARIES.items():
         canary = make()
         claims = claims_of(canary)
-        for case in cases:
-            if not canary.applies(case):
-                continue
+        for case in _cheapest_first(case for case in cases if canary.applies(case)):
             result = run_case(case, canary, claims, placements=PLACEMENTS[:1])
-            if result.disposition != "not_applicable":
-                found.setdefault(name, None)
+            if result.disposition == "not_applicable":
+                continue
+            found.setdefault(name, None)
             if result.disposition in ("failed", "error"):
                 found[name] = case.id
                 break
     return found
+
+
+def _cheapest_first(cases: Iterable[Case]) -> list[Case]:
+    """Small cases before large ones, otherwise in their order: most canaries fail the first."""
+    return sorted(cases, key=lambda case: case.problem.weight.size * sum(call.name != "reset" for call in case.calls))

@@ -1,12 +1,8 @@
-"""What a session tells: the table for people, ``report.json`` for machines, and the exit code."""
+"""Rows of whole graphs and trained cells: the table for people, the data for the report, the exit code."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,24 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import refdeq
-from refdeq.types import SEMANTICS_VERSION
-from refdeq_validation.reports.writing import write_json
-from refdeq_validation.session import STOP, Row
+from refdeq_validation.session import Row
 
-__all__ = ["EXIT_CODES", "exit_code", "print_table", "report_data", "write_json"]
-
-SCHEMA = "refdeq-report/1"
-
-EXIT_CODES = {
-    0: "granted: everything planned ran and passed",
-    1: "nonconformant: at least one row failed",
-    2: "usage error",
-    3: "incomplete: nothing failed, but a named backend cannot run or planned rows are missing",
-    4: "invalid run: nothing was selected, or the counts do not close",
-    5: "a judged backend broke with an error of its own",
-}
-_VERDICTS = {0: "granted", 1: "nonconformant", 3: "incomplete", 4: "invalid", 5: "backend error"}
+__all__ = ["exit_code", "print_table", "row_data"]
 
 
 def counts(rows: Sequence[Row], planned: int) -> dict[str, int]:
@@ -42,8 +23,8 @@ def counts(rows: Sequence[Row], planned: int) -> dict[str, int]:
     return {"planned": planned, **tally}
 
 
-def exit_code(rows: Sequence[Row], planned: int, unavailable: Sequence[str]) -> int:
-    """Exit code of a session, by precedence 4 > 5 > 1 > 3 > 0."""
+def exit_code(rows: Sequence[Row], planned: int, unavailable: Sequence[str] = ()) -> int:
+    """Exit code of a session, by precedence 4 > 5 > 1 > 3 > 0 (:mod:`refdeq_validation.exit_codes`)."""
     tally = counts(rows, planned)
     if planned == 0 and not unavailable:
         return 4
@@ -107,32 +88,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def report_data(
-    rows: Sequence[Row], planned_ids: Sequence[str], unavailable: Sequence[tuple[str, str]], code: int, seconds: float
-) -> dict[str, Any]:
-    """Everything the session found, as JSON-able data."""
-    return {
-        "schema": SCHEMA,
-        "verdict": _VERDICTS[code],
-        "exit_code": code,
-        "suite": {"refdeq": refdeq.__version__, "semantics": SEMANTICS_VERSION},
-        "environment": {
-            "os": platform.platform(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "cpus": os.cpu_count(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 2),
-        },
-        "protocol": {"name": "S", "rtol": STOP.rtol, "max_eval": STOP.max_eval},
-        "counts": counts(rows, len(planned_ids)),
-        "planned_ids_sha256": hashlib.sha256("\n".join(sorted(planned_ids)).encode()).hexdigest(),
-        "unavailable": [{"backend": name, "reason": reason} for name, reason in unavailable],
-        "results": [_row_data(row) for row in rows],
-    }
-
-
-def _row_data(row: Row) -> dict[str, Any]:
+def row_data(row: Row) -> dict[str, Any]:
     """JSON-able fields of a row; numbers that are not finite, as a broken backend may make them, become null."""
     data = {
         "id": f"{row.declaration}/{row.cell}/{row.preset}",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from refdeq.errors import ArgumentError
-from refdeq_validation.applicability import LADDER, untested_claims
+from refdeq_validation.applicability import LADDER, untested_claims, why_not
 from refdeq_validation.cases.draw import splitmix64
 from refdeq_validation.cases.model import Case
 from refdeq_validation.cases.profiles import PROFILES
@@ -20,7 +20,7 @@ from refdeq_validation.protocol.session import Implementation
 from refdeq_validation.trials import DISPOSITIONS, Result, Trial
 from refdeq_validation.waivers import Waivers
 
-__all__ = ["ProfileOutcome", "SuiteRun", "check_cases", "grant", "run_suite"]
+__all__ = ["ProfileOutcome", "SuiteRun", "check_cases", "conclude", "grant", "judge_cases", "run_suite"]
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def run_suite(
     waivers : Waivers, optional
         Checked by :func:`refdeq_validation.waivers.check_waivers`.
     progress : callable, optional
-        Told how many steps are done; there are two per case, and one per case for the canaries.
+        Told how many steps are done; there are two per case.
     canaries : bool
         Whether broken implementations run on the same cases first: each must fail.
 
@@ -171,12 +171,57 @@ def run_suite(
     if canaries:
         from refdeq_validation.canary_run import run_canaries
 
-        killed = run_canaries(cases)
-    advance(len(cases) if canaries else 0)
-    trials = _run_twice([case for case in cases if case.id not in waivers.skips], implementation, claims, advance)
-    results = [_result(case, trials, waivers) for case in cases]
+        killed = run_canaries([case for case in cases if case.id not in waivers.skips and not why_not(case, claims)])
+    results = judge_cases(cases, implementation, claims, waivers, advance)
+    run = conclude(cases, results, claims, spec=spec, profiles=profiles, canaries=killed, vacuous=vacuous)
+    run.seconds = time.perf_counter() - began
+    return run
+
+
+def judge_cases(
+    cases: Sequence[Case], implementation: Implementation, claims: Claims, waivers: Waivers, advance: Callable[[int], None]
+) -> list[Result]:
+    """Run cases under every placement, and say what came of each; `advance` is told of two steps per case."""
+    taken = [case for case in cases if case.id not in waivers.skips]
+    advance(2 * (len(cases) - len(taken)))
+    trials = _run_twice(taken, implementation, claims, advance)
+    return [_result(case, trials, waivers) for case in cases]
+
+
+def conclude(
+    cases: Sequence[Case],
+    results: Sequence[Result],
+    claims: Claims,
+    *,
+    spec: str = "",
+    profiles: Collection[str] = (),
+    canaries: Mapping[str, str | None] | None = None,
+    vacuous: Sequence[str] = (),
+) -> SuiteRun:
+    """Put results together: profiles are those asked for, or else all whose every case was planned.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        All that were planned.
+    results : sequence of Result
+        In any order.
+    claims : Claims
+    spec : str
+    profiles : collection of str
+    canaries : mapping of str to (str or None), optional
+    vacuous : sequence of str
+
+    Returns
+    -------
+    SuiteRun
+    """
+    killed = canaries or {}
     power = None if not killed else sum(killer is not None for killer in killed.values()) / len(killed)
     planned = tuple(case.id for case in cases)
+    found = {result.case.id: result for result in results}
+    ordered = [found[case] for case in planned if case in found]
+    extra = [result for result in results if result.case.id not in set(planned)]
     names = tuple(profiles) or tuple(
         name for name, profile in PROFILES.items() if profile.ids and set(profile.ids) <= set(planned)
     )
@@ -184,13 +229,13 @@ def run_suite(
         spec=spec or claims.name,
         claims=claims,
         planned=planned,
-        results=results,
+        results=ordered + extra,  # what nobody planned keeps the counts from closing
         profiles=tuple(grant(name, results, power) for name in names),
         required=tuple(profiles),
         canaries=killed,
         vacuous=tuple(vacuous),
         notes=tuple(_notes(claims, results)),
-        seconds=time.perf_counter() - began,
+        seconds=sum(result.seconds for result in results),
     )
 
 
@@ -233,7 +278,7 @@ def _run_twice(
         for placement in PLACEMENTS if "full" in case.flags else (first,):
             if not trial.is_over:
                 trial.execute(implementation, placement)
-        advance(1)
+        advance(2 if "full" in case.flags else 1)
     for case in _shuffled([case for case in cases if "full" not in case.flags]):
         trial = trials[case.id]
         for placement in others:

@@ -133,7 +133,9 @@ def _delta_steps(case: Case) -> bool:
 
 
 def _second_reset(case: Case) -> bool:
-    """Whether a session that has made steps is reset."""
+    """Whether a session that has made steps is reset, and the reference then matters: a dense start overwrites it."""
+    if case.problem.rule is None or case.problem.rule.start != "zero":
+        return False
     stepped: Counter[int] = Counter()
     for call in case.calls:
         session = int(call.options.get("session", 0))

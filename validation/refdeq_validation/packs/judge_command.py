@@ -91,10 +91,10 @@ def _judged(prompt: Path, response: Path, claims: Any, self_proof: bool) -> Suit
 
 def _written(run: SuiteRun, code: int, seconds: float, report: Path, html: Path | None, junit: Path | None) -> dict[str, Any]:
     """Write the reports that were asked for, and return their data."""
-    from refdeq_validation.reports.writing import write_json
     from refdeq_validation.reports import html as page
     from refdeq_validation.reports import junit as xml
     from refdeq_validation.reports.data import report_data
+    from refdeq_validation.reports.writing import write_json
 
     data = report_data([run], code, seconds=seconds)
     write_json(report, data)
