@@ -26,8 +26,9 @@ def cases(dtype: str) -> Iterator[Case]:
         problem = cell(number, 8, None, activation=activation, solver=SOLVERS[name], stop=stop, scale=0.25)
         x, z0 = number.full("x", (3, 8)), number.full("z0", (3, 8))
         title = f"A {activation} cell solved by {name}: the returned point is within its tolerance of a proved fixed point."
-        bugs = ("STOP_RULE", "RETURNED", "SOLVER_STEP")
-        yield solved("L5", "certificate", slug, title, bugs, problem, solves(x, z0, trace=False))
+        yield solved(
+            "L5", "certificate", slug, title, ("STOP_RULE", "RETURNED", "SOLVER_STEP"), problem, solves(x, z0, trace=False)
+        )
     for preset, name in product(("refdeq", "delta-network"), ("picard", "damped")):
         slug = f"gated-{preset}-{name}-{SHORT[dtype]}"
         number = Numbers(slug, dtype)
@@ -35,8 +36,8 @@ def cases(dtype: str) -> Iterator[Case]:
         problem = cell(number, 8, rule, solver=SOLVERS[name], stop=stop)
         x, z0 = number.full("x", (3, 8)), number.full("z0", (3, 8))
         title = f"A gated cell, rule {preset}: what the threshold holds back is in the enclosure."
-        bugs = ("STOP_RULE", "RETURNED", "MEMORY_RULE", "THRESHOLD")
-        yield solved("L5", "certificate", slug, title, bugs, problem, solves(x, z0, trace=False))
+        wrong = ("STOP_RULE", "RETURNED", "MEMORY_RULE", "THRESHOLD")
+        yield solved("L5", "certificate", slug, title, wrong, problem, solves(x, z0, trace=False))
     slug = f"convolution-{SHORT[dtype]}"
     number = Numbers(slug, dtype)
     problem = convolution(number, None, stop=stop)

@@ -20,29 +20,30 @@ def cases(dtype: str) -> Iterator[Case]:
         number = Numbers(slug, dtype)
         problem = cell(number, 6, None, activation=activation, bias=bias, scale=0.375)
         title = f"The gradient of a {activation} cell at a given point."
-        calls = (_gradient(number, (3, 6)),)
+        calls = [_gradient(number, (3, 6))]
         yield solved("L6", "gradient", slug, title, ("GRADIENT", "BIAS"), problem, calls)
     for preset, compare in product(("refdeq", "paper", "delta-network"), ("gt", "ge")):
         slug = f"frozen-{preset}-{compare}-{SHORT[dtype]}"
         number = Numbers(slug, dtype)
         stop = StopRule(max_eval=3)
         problem = cell(number, 7, rule_of(preset, 0.0625, compare=compare), scale=0.375, stop=stop)
-        calls = (*_frozen(number, (3, 7)), _gradient(number, (3, 7), "frozen-mask"), _gradient(number, (3, 7)))
+        pair = _gradient(number, (3, 7), "frozen-mask"), _gradient(number, (3, 7))
         title = f"The gradient with the final masks of a solve frozen ({preset}, {compare}), and the dense one."
+        calls = [*_frozen(number, (3, 7)), *pair]
         yield solved("L6", "gradient", slug, title, ("GRADIENT", "MASK"), problem, calls)
     for size in (1, 2, 12):
         slug = f"size-{size}-{SHORT[dtype]}"
         number = Numbers(slug, dtype)
         problem = cell(number, size, None, scale=0.5 / size**0.5, bias=True)
-        calls = (_gradient(number, (4, size)),)
+        calls = [_gradient(number, (4, size))]
         yield solved("L6", "gradient", slug, f"A cell of {size} elements.", ("GRADIENT", "INDEXING"), problem, calls)
     for preset in ("dense", "refdeq"):
         slug = f"convolution-{preset}-{SHORT[dtype]}"
         number = Numbers(slug, dtype)
         problem = convolution(number, rule_of(preset, 0.0625), stop=StopRule(max_eval=3))
         shape = (2, 2, 4, 5)
-        frozen = (*_frozen(number, shape), _gradient(number, shape, "frozen-mask")) if preset != "dense" else ()
-        calls = (*frozen, _gradient(number, shape))
+        calls = [] if preset == "dense" else [*_frozen(number, shape), _gradient(number, shape, "frozen-mask")]
+        calls.append(_gradient(number, shape))
         title = f"The gradient of a convolution, {preset}."
         yield solved("L6", "gradient", slug, title, ("GRADIENT", "CONV_GEOMETRY", "INDEXING"), problem, calls)
 

@@ -118,8 +118,8 @@ def solved(
     opened = calls[0].name in ("reset", "set_state")
     first = () if opened else (Call("reset", options={"batch": batch}),)
     needs = {call.name for call in calls} & {"solve", "gradient"}
-    requires = [name for name in ("solve", "gradient") if name in needs]
-    requires = ["state"] * (problem.rule is not None) + requires
+    requires: list[str] = ["state"] * (problem.rule is not None)
+    requires += [name for name in ("solve", "gradient") if name in needs]
     requires += ["trace"] * any(call.options.get("trace") for call in calls)
     expect = {"L2": "replay", "L3": "replay", "L4": "invariant", "L5": "certificate", "L6": "gradient"}[level]
     return Case(

@@ -8,10 +8,12 @@ from typing import Any
 
 from refdeq.errors import ArgumentError
 from refdeq_validation.cases import (
+    certificate,
     convolutions,
     determinism,
     exact,
     few_terms,
+    gradient,
     huge,
     many_terms,
     memory,
@@ -20,10 +22,13 @@ from refdeq_validation.cases import (
     regressions,
     sequences,
     shapes,
+    solve_sequences,
+    solver,
     special,
     storage,
     ties,
     variants,
+    warm_solves,
 )
 from refdeq_validation.cases.model import FAMILIES, Case
 from refdeq_validation.cases.published import smoke_ids
@@ -54,6 +59,11 @@ GENERATORS: tuple[Generator, ...] = (
     regressions.cases,
     determinism.cases,
     negative.cases,
+    solver.cases,
+    warm_solves.cases,
+    solve_sequences.cases,
+    certificate.cases,
+    gradient.cases,
 )
 """One per file: called with a dtype, each yields cases. A new family is one line here and its name in ``model.FAMILIES``."""
 

@@ -77,12 +77,13 @@ def drift_bound(case: Case, claims: Claims, before: Memory, call: Call, results:
     ones = np.ones((len(before.count), *problem.shape))
     _, _, k, reach = enclosure.sizes.exact(ones, ones > 0, zero, zero)
     n_eval = results["n_eval"].astype(np.int64)
+    if rule is None:  # one dense sum, at the argument that was returned
+        products = enclosure.reach(np.abs(results["z"].astype(np.float64)))
+        return bounds.accumulate(enclosure.model, k, zero, products, reach + np.abs(results["z"]).sum()).limit, reach
     largest = largest_argument(case, call, n_eval, float(reach.max(initial=0.0)))
     if largest is None:
         return None
     lift = (-1, *(1,) * (reach.ndim - 1))
-    if rule is None:
-        return bounds.accumulate(enclosure.model, k, zero, largest.reshape(lift) * reach, reach + ones.size).limit, reach
     assert before.r is not None
     assert before.a is not None
     shift = node.bias_array.astype(np.float64) if enclosure.folded else 0.0

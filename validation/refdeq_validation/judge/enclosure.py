@@ -18,8 +18,8 @@ from refdeq_validation.judge import arithmetic, bounds
 from refdeq_validation.judge.bounds_solver import damped_error, wide
 from refdeq_validation.judge.calls import Memory
 from refdeq_validation.judge.hidden import cell_value
-from refdeq_validation.judge.models import declared
 from refdeq_validation.judge.nodes import LinearNode, linear_node
+from refdeq_validation.judge.returned import arithmetic_of
 from refdeq_validation.protocol.manifest import Claims
 
 __all__ = ["Enclosure", "Evaluation", "Known"]
@@ -85,8 +85,9 @@ class Enclosure:
     def __init__(self, case: Case, claims: Claims, memory: Memory, x: Array, z0: Array) -> None:
         problem = self.problem = case.problem
         self.dtype, self.x, self.rule = np.dtype(problem.dtype), x, problem.rule
-        self.model = declared(claims, problem.dtype)
-        self.exact = claims.order == "strict" and claims.activation == "strict" and self.model.is_plain
+        self.model = arithmetic_of(claims, problem.dtype)
+        plain = self.model.strict and self.model.is_plain and not self.model.flushes
+        self.exact = plain and claims.activation == "strict"
         self.native_ulp = claims.activation_ulp if claims.activation == "native" else None
         parameters = {"W": problem.weight} | ({} if problem.bias is None else {"b": problem.bias})
         self.node = linear_node(problem.graph()["nodes"][0], parameters)

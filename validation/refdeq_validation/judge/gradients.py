@@ -22,7 +22,8 @@ from refdeq_validation.judge.comparing import Comparer
 from refdeq_validation.judge.differences import judge_differences
 from refdeq_validation.judge.enclosure import Enclosure
 from refdeq_validation.judge.jacobian import STEP, complex_activation, weight_gradient
-from refdeq_validation.judge.returned import memory_after, shapes_returned
+from refdeq_validation.judge.returned import memory_after
+from refdeq_validation.judge.solves import judge_traced
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.problem import Problem
@@ -93,7 +94,7 @@ def linearise(case: Case, claims: Claims, x: Array, z: Array, mask: Array | None
 def judge_gradients(case: Case, transcript: Transcript, claims: Claims) -> Findings:
     """Judge the gradients of a transcript.
 
-    Masks that are frozen are those that the traced solve before the gradient showed.
+    Masks that are frozen are those that the traced solve before the gradient showed, which is judged by replay.
 
     Parameters
     ----------
@@ -114,9 +115,9 @@ def judge_gradients(case: Case, transcript: Transcript, claims: Claims) -> Findi
             if call.name == "reset":
                 memories[number] = Memory.fresh(case, int(call.options["batch"]))
             elif call.name == "solve":
-                if not has_arrays(compare, t, results, shapes_returned(case, len(call.arrays["z0"]), claims)):
-                    break
                 keep = memories[number] if call.options.get("keep") else None
+                if not judge_traced(case, t, call, keep, results, claims, findings):
+                    break
                 memories[number] = memory_after(case, call, keep, results)
             elif call.name == "gradient":
                 if not has_arrays(compare, t, results, _shapes(case.problem, len(call.arrays["z"]))):

@@ -10,6 +10,7 @@ import numpy as np
 from refdeq_validation.judge import bounds
 from refdeq_validation.judge.bounds_solver import SLOPE, activation_error, exact_activation, rounding, wide
 from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.models import plain
 from refdeq_validation.judge.nodes import LinearNode
 from refdeq_validation.judge.run import Run
 
@@ -38,9 +39,11 @@ def judge_hidden(run: Run, compare: Comparer, t: int, rows: Array, node: LinearN
     got, last = run.trace.f[state][t][rows], run.graph["nodes"][-1]["op"]
     activation = "Identity" if last == "Add" else last
     z = local[state]
-    zero = np.zeros(got.shape, got.dtype)
-    _, gauge, k, total = node.exact(z, np.ones(z.shape, bool), zero, zero)
-    error = bounds.accumulate_bound(k, gauge, got.dtype)
+    zero, everything = np.zeros(got.shape, got.dtype), np.ones(z.shape, bool)
+    _, gauge, k, total = node.exact(z, everything, zero, zero)
+    model = plain(got.dtype.name) if run.model is None else run.model
+    sizes = None if model.operands is None else node.sizes(z, everything, zero)
+    error = bounds.accumulate(model, k, np.zeros(gauge.shape), gauge, sizes).limit
     value, error = cell_value(node, wide(total), error, local["x"], activation, got.dtype, run.native_ulp)
     distance = np.abs(wide(got) - value).astype(np.float64)
     compare.within("value", t, f"f[{state}]", value.astype(np.float64), got, distance, error.astype(np.float64))

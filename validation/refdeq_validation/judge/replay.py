@@ -54,6 +54,7 @@ class _Replay:
     def __init__(self, run: Run, findings: Findings) -> None:
         self.run, self.findings, self.trace = run, findings, run.trace
         self.compare = Comparer(findings)
+        self.declared = None if run.linear is None else run.linear(self.compare)
         self.dtype = np.dtype(run.graph["dtype"])
         self.hoisted, self.loop, self.gated = classify(run.graph, run.rule)
         self.batch = len(run.status)
@@ -164,7 +165,7 @@ class _Replay:
         if not shown:
             self.compare.equal("structure", f"trace of native {name}", "recorded", "nothing")
             return self._exact(node, local)
-        got = self.trace.f[shown[0]][t][rows]
+        got: Array = self.trace.f[shown[0]][t][rows]
         self._within_ulp(t, name, op, argument, got)
         return got
 
@@ -223,7 +224,9 @@ class _Replay:
         values = np.where(_lift(refresh, d), after["r"][node.data][rows], d)
         base = np.where(_lift(dense, before), before.dtype.type(0), before)
         everything = sent | _lift(dense, sent)
-        if self._folded(node):
+        if self.declared is not None:
+            self.declared.judge_shown(t, values, everything, dense, before, got, self.declared.output(got))
+        elif self._folded(node):
             self._judge_folded(t, name, node, values, everything, base, before, dense, got)
         else:
             self.compare.accumulate(t, f"a[{name}]", node, values, everything, base, got, self.run.order)

@@ -9,14 +9,20 @@ import numpy as np
 
 from refdeq_validation.cases.model import Call, Case
 from refdeq_validation.judge.calls import Memory
+from refdeq_validation.judge.models import Arithmetic, declared
 from refdeq_validation.protocol.manifest import Claims
 
-__all__ = ["RETURNED", "memory_after", "shapes_returned"]
+__all__ = ["RETURNED", "arithmetic_of", "memory_after", "shapes_returned"]
 
 Array = np.ndarray[Any, Any]
 
 RETURNED = ("z", "status", "n_eval", "residual", "scale")
 """What every solve returns."""
+
+
+def arithmetic_of(claims: Claims, dtype: str) -> Arithmetic:
+    """The declared model of arithmetic; of the outcomes with subnormals the wider one (cases of solves hold none)."""
+    return declared(claims, dtype, "ieee" if claims.subnormals == "ieee" else "ftz")
 
 
 def shapes_returned(case: Case, batch: int, claims: Claims) -> dict[str, tuple[tuple[int, ...], Any]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from refdeq.types import DeltaRule, StopRule, Trace
+from refdeq_validation.judge.accumulating import Linear
+from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.models import Arithmetic
 
 __all__ = ["Run"]
 
@@ -52,6 +55,11 @@ class Run:
         Parts of `after`, and ``costs``, that the run reports.
     cancelled : int or None
         Evaluation after which the caller's hook returned false.
+    linear : callable or None
+        Makes, of a comparer, the judge of the one gated node under the declared model of arithmetic; without it sums are those
+        of the dtype.
+    model : Arithmetic or None
+        That model, for a node without a gate.
     split : mapping or None
         Of a splitting (S-6b), whose rewritten cell `graph` is: ``argument`` and ``value`` name the graph values that stand for
         z and f of the original cell.
@@ -82,4 +90,6 @@ class Run:
     hidden: frozenset[str] = frozenset()
     shows: tuple[str, ...] = ("r", "mask", "a", "count", "costs")
     cancelled: int | None = None
+    linear: Callable[[Comparer], Linear] | None = None
+    model: Arithmetic | None = None
     split: Mapping[str, Mapping[str, str]] | None = None

@@ -9,17 +9,18 @@ import numpy as np
 
 from refdeq.types import Trace
 from refdeq_validation.cases.model import Call, Case
+from refdeq_validation.judge.accumulating import Linear
 from refdeq_validation.judge.calls import Memory, answered, has_arrays
 from refdeq_validation.judge.comparing import Comparer
 from refdeq_validation.judge.free_running import judge_end
 from refdeq_validation.judge.replay import replay
-from refdeq_validation.judge.returned import RETURNED, memory_after, shapes_returned
+from refdeq_validation.judge.returned import RETURNED, arithmetic_of, memory_after, shapes_returned
 from refdeq_validation.judge.run import Run
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.transcript import Transcript
 
-__all__ = ["judge_solves"]
+__all__ = ["judge_solves", "judge_traced"]
 
 Array = np.ndarray[Any, Any]
 
@@ -54,7 +55,7 @@ def judge_solves(case: Case, transcript: Transcript, claims: Claims) -> Findings
             elif call.name == "solve":
                 before = memories[number] if call.options.get("keep") else None
                 if call.options.get("trace"):
-                    ok = _judge_traced(case, t, call, before, answer.results, claims, findings)
+                    ok = judge_traced(case, t, call, before, answer.results, claims, findings)
                     traced[number] = (call, before, answer.results)
                 else:
                     ok = _judge_untraced(case, t, call, before, answer.results, traced.get(number), claims, compare)
@@ -67,7 +68,7 @@ def judge_solves(case: Case, transcript: Transcript, claims: Claims) -> Findings
     return findings
 
 
-def _judge_traced(
+def judge_traced(
     case: Case,
     t: int,
     call: Call,
@@ -76,6 +77,7 @@ def _judge_traced(
     claims: Claims,
     findings: Findings,
 ) -> bool:
+    """Judge one traced solve from the state before it; False where its results cannot be read."""
     problem, batch, compare = case.problem, len(call.arrays["z0"]), Comparer(findings)
     wanted = shapes_returned(case, batch, claims)
     if not has_arrays(compare, t, results, wanted):
@@ -105,7 +107,8 @@ def _judge_traced(
 
 
 def _run(case: Case, call: Call, before: Memory | None, results: Mapping[str, Array], claims: Claims) -> Run:
-    problem, part = case.problem, {name.removeprefix("trace."): array for name, array in results.items() if "." in name}
+    problem, model = case.problem, arithmetic_of(claims, case.problem.dtype)
+    part = {name.removeprefix("trace."): array for name, array in results.items() if "." in name}
     gated = problem.rule is not None
     memory = None
     if gated and before is not None:
@@ -119,7 +122,7 @@ def _run(case: Case, call: Call, before: Memory | None, results: Mapping[str, Ar
         rule=problem.rule,
         stop=problem.stop,
         alpha=1.0,
-        order=claims.order,
+        order="strict" if model.strict and model.is_plain and not model.flushes else "fast",
         memory=memory,
         trace=Trace(
             active=part["active"],
@@ -142,6 +145,8 @@ def _run(case: Case, call: Call, before: Memory | None, results: Mapping[str, Ar
         native_ulp=claims.activation_ulp if claims.activation == "native" else None,
         hidden=frozenset() if gated else frozenset({"linear"}),
         shows=("r", "a") if shown else (),
+        linear=(lambda compare: Linear(problem, problem.rule, model, False, compare, None)) if gated else None,
+        model=model,
     )
 
 
