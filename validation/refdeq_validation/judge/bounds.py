@@ -37,6 +37,8 @@ INFLATION = 1.0 + 2.0**-40
 
 _DOUBLE = 2.0**-53
 
+_LARGEST = float(np.finfo(np.float64).max)
+
 
 def unit_roundoff(dtype: np.dtype[Any]) -> float:
     """Unit roundoff of a dtype for round to nearest."""
@@ -97,6 +99,8 @@ def accumulate(model: Arithmetic, k: Array, base: Array, products: Array, sizes:
         nothing that would convert `a`.
     """
     gauge = base + products
+    # A sum that leaves float64 on the way is finite only if no partial sum left it: no rounding then exceeds u times the largest.
+    reach, products = np.minimum(gauge, _LARGEST), np.minimum(products, _LARGEST)
     leaves = (k + (1 + extra)) * (3.0 if model.parts == 3 else 1.0)
     theta = operand_unit(model)
     if model.adds != model.carrier:
@@ -107,7 +111,7 @@ def accumulate(model: Arithmetic, k: Array, base: Array, products: Array, sizes:
         rate = growth / (1.0 - np.minimum(growth, 0.5))
     else:
         unclaimed, rate = growth >= 1.0, growth
-    terms: dict[str, Any] = {"sum": rate * (gauge + theta * products) if theta else rate * gauge}
+    terms: dict[str, Any] = {"sum": rate * (reach + theta * products) if theta else rate * reach}
     if theta:
         terms["operands"] = theta * products
     if model.operands is not None:
@@ -116,7 +120,7 @@ def accumulate(model: Arithmetic, k: Array, base: Array, products: Array, sizes:
         terms["operand underflow"] = eta * ((1.0 + theta) * sizes + k * eta)
     terms["underflow"] = _underflows(model, k, extra) * (1.0 + rate)
     # Float32 products are exact in the judge's float64 sum; float64 ones may lose what is below the least subnormal.
-    terms["judge"] = k * _DOUBLE * gauge if model.carrier.precision == 24 else k * model.carrier.eta
+    terms["judge"] = k * _DOUBLE * reach if model.carrier.precision == 24 else k * model.carrier.eta
     limit = sum(terms.values()) * INFLATION
     exact = gauge == 0.0
     if model.adds == model.carrier and not extra and not model.flushes:

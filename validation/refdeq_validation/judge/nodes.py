@@ -128,8 +128,7 @@ class LinearNode:
         error, gauge, k, total = self._exact(
             self._wide_weight * down, [parts[0] * down, parts[1] * down**2, parts[2] * down**2], sent, wide
         )
-        largest = float(np.finfo(np.float64).max)
-        return error / down**2, np.minimum(gauge / down**2, largest), k, total / down**2
+        return error / down**2, gauge / down**2, k, total / down**2
 
     def _exact(self, weight: Array, parts: list[Array], sent: Array, wide: bool) -> tuple[Array, Array, Array, Array]:
         if self.conv is None:
