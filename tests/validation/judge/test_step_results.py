@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rational.crafting import answers_to, case_of, claims, one_sum
-from refdeq.types import DeltaRule, GateOverride
 from refdeq_validation.cases.model import Call
 from refdeq_validation.judge.judging import judge
 from refdeq_validation.judge.steps import judge_steps
@@ -14,6 +13,8 @@ from refdeq_validation.lab.session import CLAIMS, Lab
 from refdeq_validation.protocol.execute import execute
 from refdeq_validation.protocol.problem import Problem
 from refdeq_validation.protocol.transcript import Answer, Violation
+
+from refdeq.types import DeltaRule, GateOverride
 
 STRICT = replace(CLAIMS, order="strict")
 
@@ -193,9 +194,9 @@ def test_gates_have_their_own_threshold_and_nodes_may_be_dense():
     transcript = answers_to(one_sum("float32", 0.0, [1.0, 2.0], [1.0, 0.25]), 1.5)
     transcript.answers = [Answer("reset"), Answer("step", results)]
     assert judge_steps(case, transcript, STRICT).passed
-    for rule in (None, replace(rule, dense=("linear",))):
-        dense = case_of(replace(case.problem, rule=rule), *case.calls)
-        mine = {name: array for name, array in results.items() if rule is not None or name in ("mask", "y")}
+    for ungated in (None, replace(rule, dense=("linear",))):
+        dense = case_of(replace(case.problem, rule=ungated), *case.calls)
+        mine = {name: array for name, array in results.items() if ungated is not None or name in ("mask", "y")}
         transcript.answers[1] = Answer("step", mine)
         for judged in (STRICT, claims()):
             assert judge_steps(dense, transcript, judged).passed

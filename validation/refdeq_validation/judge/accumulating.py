@@ -244,7 +244,7 @@ class Linear:
             finite = self._other(np.where(np.isfinite(self.problem.weight), self.problem.weight, 0.0))
             base = np.where(np.isfinite(first), first, 0.0)
             _, gauge, _, rest = finite.exact(np.where(np.isfinite(values), values, 0.0), sent, base, base)
-            against = np.where(total > 0, gauge - rest, gauge + rest) / 2.0
+            against = gauge / 2.0 - np.where(total > 0, rest, -rest) / 2.0
             met = met & (against * (1.0 + 2.0**-7) >= self.model.adds.largest)
         if read is not None:
             met = met | (read & np.isnan(got))

@@ -99,7 +99,7 @@ def accumulate(model: Arithmetic, k: Array, base: Array, products: Array, sizes:
         nothing that would convert `a`.
     """
     gauge = base + products
-    # A sum that leaves float64 on the way is finite only if no partial sum left it: no rounding then exceeds u times the largest.
+    # Finite sums have finite partial sums: where the gauge leaves float64, no rounding exceeds u times the largest number.
     reach, products = np.minimum(gauge, _LARGEST), np.minimum(products, _LARGEST)
     leaves = (k + (1 + extra)) * (3.0 if model.parts == 3 else 1.0)
     theta = operand_unit(model)

@@ -230,7 +230,7 @@ def _overflowed(expected: Array, actual: Array, limit: Array, bound: Bound | Non
     if bound is None:
         up, down = expected, -expected
     else:
-        up, down = (bound.gauge + expected) / 2.0, (bound.gauge - expected) / 2.0
+        up, down = bound.gauge / 2.0 + expected / 2.0, bound.gauge / 2.0 - expected / 2.0
     high, low = up + limit >= largest, down + limit >= largest
     return np.asarray((np.isposinf(actual) & high) | (np.isneginf(actual) & low) | (np.isnan(actual) & high & low))
 
