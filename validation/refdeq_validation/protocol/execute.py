@@ -223,7 +223,7 @@ class _Execution:
             if not isinstance(value, np.ndarray) or value.nbytes > LARGE:
                 continue
             if self.placement.scribbles and value.flags.writeable:
-                scribble(value)
+                scribble(value, t)
             self.returned.append((t, str(key), value, value.tobytes()))
         return results
 
@@ -277,7 +277,7 @@ class _Execution:
             if broken:
                 self.violate("input_mutated" if broken.startswith("an input") else "guard", t, f"{name}: {broken}")
             if self.placement.scribbles:
-                entry.scribble()
+                entry.scribble(t)
                 self.scribbled.append((t, entry))
 
     def _look_back(self) -> None:

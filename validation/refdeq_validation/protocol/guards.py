@@ -112,10 +112,10 @@ class Guarded:
         """Whether every byte of a mask is 0 or 1; those never written are neither."""
         return bool((self._raw[self._first : self._last] <= 1).all())
 
-    def scribble(self) -> None:
+    def scribble(self, salt: int = 0) -> None:
         """Overwrite the array, whoever may still look at it."""
         payload = np.ndarray(self.array.shape, self.array.dtype, self._raw.data, self._first)
-        scribble(payload)
+        scribble(payload, salt)
         self._before, self.is_input = self._raw[self._extent].tobytes(), True
 
 
@@ -133,8 +133,8 @@ def _fill(array: Array, canary: float) -> None:
         array.view(np.uint8)[...] = 0x5A if math.isnan(canary) else 0xA5
 
 
-def scribble(array: Array) -> None:
-    """Overwrite with numbers that nobody computes.
+def scribble(array: Array, salt: int = 0) -> None:
+    """Overwrite with numbers that nobody computes, others for each salt: an array handed out twice shows.
 
     >>> values = np.zeros(2)
     >>> scribble(values)
@@ -142,10 +142,10 @@ def scribble(array: Array) -> None:
     False
     """
     if array.dtype.kind == "f":
-        array[...] = -1.2345e30
+        array[...] = -1.2345e30 * (1 + salt % 50) if array.dtype.itemsize > 2 else -1.0 - salt % 50
     elif array.dtype == bool:
         np.logical_not(array, out=array)
     elif array.dtype.kind in "iu":
-        array[...] = 77
+        array[...] = 77 + salt % 50
     else:
         array[...] = 0

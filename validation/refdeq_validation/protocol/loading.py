@@ -203,6 +203,9 @@ def _attribute(spec: str, load: Any, attribute: str) -> Any:
 
 def _imported(spec: str, load: Any) -> Any:
     """Run somebody's import; whatever goes wrong there says that the implementation cannot run."""
+    from refdeq_validation.protocol.integrity import seal
+
+    seal()
     try:
         return load()
     except RefdeqError:
