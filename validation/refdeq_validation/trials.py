@@ -15,6 +15,7 @@ from refdeq_validation.judge.judging import judge
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.execute import execute
 from refdeq_validation.protocol.guards import PLACEMENTS, UNDISTURBED, Placement
+from refdeq_validation.protocol.integrity import broken_seal
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.session import Implementation
 from refdeq_validation.protocol.transcript import Transcript
@@ -75,7 +76,7 @@ def run_case(
     -------
     Result
     """
-    trial = Trial(case, claims)
+    trial = Trial(case, claims, in_process=getattr(implementation, "in_process", True))
     for placement in placements:
         if not trial.is_over:
             trial.execute(implementation, placement)
@@ -89,11 +90,13 @@ class Trial:
     ----------
     case : Case
     claims : Claims
+    in_process : bool
+        Whether arrays are handed over in memory: some cases are about where they lie.
     """
 
-    def __init__(self, case: Case, claims: Claims) -> None:
+    def __init__(self, case: Case, claims: Claims, in_process: bool = True) -> None:
         self.case, self.claims = case, claims
-        self.reason = why_not(case, claims)
+        self.reason = why_not(case, claims, in_process)
         self.findings = Findings()
         self.seconds = 0.0
         self.executions = 0
@@ -111,6 +114,10 @@ class Trial:
         transcript = execute(self.case, implementation, self.claims, placement)
         self.executions += 1
         self.seconds += transcript.seconds
+        altered = broken_seal()
+        if altered:
+            self.findings.add(Failure("guard", -1, altered, (), "the function of the judge", "another one"))
+            return
         self.findings.merge(judge(self.case, transcript, self.claims))
         crash = next((answer.text for answer in transcript.answers if answer.error == "crash"), "")
         late = next((broken.text for broken in transcript.violations if broken.kind == "timeout"), "")
