@@ -53,7 +53,7 @@ class Proof:
         >>> Proof(3, 2.0**20, 8, 4.0, 0.5).covers(plain("float32"))
         True
         """
-        adds = self.gauge < 2.0 ** (model.adds.precision - self.q) and self.gauge <= model.adds.largest
+        adds = self.gauge < 2.0 ** min(model.adds.precision - self.q, 1023) and self.gauge <= model.adds.largest
         # Multiples of 2^-q that are normal numbers: nothing is there to be flushed.
         adds = adds and 2.0**-self.q >= max(model.adds.tiny, model.carrier.tiny)
         form = model.operands
@@ -172,9 +172,10 @@ class _Walk:
         used = np.where(sent, values, 0)
         self.operands.append(used)
         self.lowest = min(self.lowest, lowest_bit(self.problem.weight) + lowest_bit(used))
-        self.gauge = max(self.gauge, float((size + products).max(initial=0.0)))
-        if not np.isfinite(self.gauge):
-            raise ArgumentError("summands", expected="finite numbers", got=f"a gauge of {self.gauge}")
+        gauge = size + products
+        if not np.isfinite(gauge).all():
+            raise ArgumentError("summands", expected="finite numbers", got="NaN or infinities")
+        self.gauge = max(self.gauge, float(gauge.max(initial=0.0)))
         return self.linear.strict(values, sent, dense, before)
 
     def look(self, values: Array) -> None:
@@ -205,7 +206,7 @@ def _walk(case: Case) -> Proof:
     operands = np.concatenate([np.ravel(part).astype(np.float64) for part in walk.operands])
     used = np.abs(operands[operands != 0])
     return Proof(
-        q=-walk.lowest,
+        q=-walk.lowest if walk.gauge else 0,
         gauge=walk.gauge,
         operand_bits=significant_bits(operands),
         largest_operand=float(used.max(initial=0.0)),
