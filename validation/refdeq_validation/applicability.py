@@ -8,15 +8,27 @@ from dataclasses import fields
 from refdeq_validation.cases.model import Case
 from refdeq_validation.protocol.manifest import GROUPS, Claims
 
-__all__ = ["LADDER", "claimed_values", "needs", "untested_claims", "why_not"]
+__all__ = ["IN_PROCESS", "LADDER", "claimed_values", "needs", "untested_claims", "why_not"]
+
+IN_PROCESS = "in-process"
+"""Flag of cases about arrays in memory."""
 
 LADDER = ("R0", "R1", "R2", "R3", "R4", "R5")
 """Determinism: each level contains those before it."""
 
 
-def why_not(case: Case, claims: Claims) -> str:
+def why_not(case: Case, claims: Claims, in_process: bool = True) -> str:
     """Why a case does not apply, in words; empty when it does.
 
+    Parameters
+    ----------
+    case : Case
+    claims : Claims
+    in_process : bool
+        False where arrays travel: cases flagged ``in-process``, about arrays in memory, then mean nothing.
+
+    Examples
+    --------
     >>> from refdeq_validation.cases.suite import all_cases
     >>> conv = next(case for case in all_cases() if case.problem.op == "Conv" and case.problem.dtype == "float32")
     >>> why_not(conv, Claims(name="mine"))
@@ -31,6 +43,8 @@ def why_not(case: Case, claims: Claims) -> str:
     largest = max((array.size for call in case.calls for array in call.arrays.values()), default=0)
     if claims.largest and largest > claims.largest:
         return f"largest: the case has arrays of {largest} elements, {claims.largest} are claimed"
+    if IN_PROCESS in case.flags and not in_process:
+        return "the case is about arrays in memory, and the implementation runs in a process of its own"
     return ""
 
 

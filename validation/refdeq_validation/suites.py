@@ -270,7 +270,8 @@ def _run_twice(
     cases: Sequence[Case], implementation: Implementation, claims: Claims, advance: Callable[[int], None]
 ) -> dict[str, Trial]:
     """Every case under the first placement in order, then under the others in another order."""
-    trials = {case.id: Trial(case, claims) for case in cases}
+    in_process = getattr(implementation, "in_process", True)
+    trials = {case.id: Trial(case, claims, in_process) for case in cases}
     first, *others = PLACEMENTS
     for case in cases:
         trial = trials[case.id]

@@ -53,6 +53,9 @@ class JsonlImplementation:
         When it cannot be started.
     """
 
+    in_process = False
+    """Arrays travel: where they lie in memory is nobody's concern."""
+
     def __init__(
         self,
         command: Sequence[str],
