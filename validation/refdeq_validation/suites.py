@@ -95,7 +95,8 @@ class SuiteRun:
         """Whether every planned case has one disposition, and nothing else has one."""
         ids = [result.case.id for result in self.results]
         known = all(result.disposition in DISPOSITIONS for result in self.results)
-        return known and len(set(ids)) == len(ids) and set(ids) <= set(self.planned) == set(dict.fromkeys(self.planned))
+        distinct = len(set(ids)) == len(ids) and len(set(self.planned)) == len(self.planned)
+        return known and distinct and set(ids) <= set(self.planned)
 
     @property
     def planned_sha256(self) -> str:
