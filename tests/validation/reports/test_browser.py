@@ -227,6 +227,14 @@ def test_a_link_to_a_case_arrives_there(browser, pages, reports):
     assert top < 900
 
 
+def test_a_link_to_a_case_that_the_filter_hides_arrives_too(browser, pages):
+    browser.visit(pages["nonconformant"])
+    choose(browser, family="memory", backend="tail")
+    link = browser.run("document.querySelector('#case-table tbody tr[hidden] a').getAttribute('href')")
+    browser.run(f"new Promise((done) => {{ addEventListener('hashchange', done); location.hash = {link!r}; }})")
+    assert browser.run("document.querySelector('.target').checkVisibility()")
+
+
 def test_without_scripts_everything_is_there_but_the_filter(browser, pages):
     browser.visit(pages["nonconformant"], scripts=False)
     document = browser.call("DOM.getDocument", depth=-1)["root"]["nodeId"]

@@ -77,7 +77,7 @@ def test_failures_show_bits_pattern_and_command(reports):
     for text in (failure["expected"], failure["expected_bits"], failure["actual_bits"], failure["pattern"], "f32:", "f64:"):
         assert text in page
     assert data["results"][0]["repro"] in page
-    assert "no signature table" in page or data["diagnosis"]["signatures"]
+    assert "no signature table" in page or data["backends"][0]["diagnosis"]["signatures"]
 
 
 def test_a_huge_report_stays_small_and_says_what_it_left_out(reports):
@@ -108,6 +108,16 @@ def test_a_report_that_cannot_fit_is_an_error(reports, monkeypatch):
 def test_a_run_without_cases_has_a_page(reports):
     data = copy.deepcopy(reports["nonconformant"])
     data["results"] = [result for result in data["results"] if result["suite"] == "cells"]
-    data["backends"], data["diagnosis"] = [], None
+    data["backends"] = []
     data["histograms"] = {"ratio": None, "margin": None}
     assert "numba strict fused/sine/refdeq" in html.render(data)
+
+
+def test_canaries_that_survived_are_told_first(reports):
+    data = copy.deepcopy(reports["granted"])
+    data["backends"][1]["power"]["by_canary"][1]["killed_by"] = None
+    power = re.search(r'<section id="power">(.*?)</section>', html.render(data), re.DOTALL).group(1)
+    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>(.*?)</tr>", power)[1:]]
+    assert "3 of 4 broken implementations were rejected" in power
+    assert rows[0][:4] == ["stale", "lab:fast", "✗", "survived"]
+    assert all(row[2:4] == ["✓", "killed"] for row in rows[1:])

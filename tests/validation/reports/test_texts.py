@@ -7,7 +7,8 @@ import io
 from xml.etree import ElementTree
 
 import pytest
-from refdeq_validation.reports import badge, junit, summary, terminal, wording
+from refdeq_validation.mutants.matrix import KillMatrix
+from refdeq_validation.reports import badge, diagnosis, junit, summary, terminal, wording
 from refdeq_validation.reports.diagnosis import diagnose
 from rich.console import Console
 
@@ -161,16 +162,44 @@ def test_the_parts_of_a_bound_are_told():
     assert "  first decision that differs: a[0, 3], call 1, margin 0.001" in lines
 
 
-def test_bug_types_are_ranked_by_how_much_of_them_fails(monkeypatch):
-    results = [
-        {"id": "a", "disposition": "failed", "bug_types": ["TAIL", "BIAS"]},
-        {"id": "b", "disposition": "failed", "bug_types": ["TAIL"]},
-        {"id": "c", "disposition": "passed", "bug_types": ["BIAS", "RESET"]},
-        {"id": "d", "disposition": "skipped", "bug_types": ["TAIL"]},
+def test_bug_types_are_ranked_by_how_much_of_them_fails(granted_suite):
+    results = granted_suite.results
+    assert diagnose(results) is None
+    by_family = {result.case.family: result for result in results}
+    by_family["memory"].disposition = "failed"
+    for result in results[:2]:
+        result.disposition = "error"
+    assert diagnose(results)["bug_types"] == [
+        {"name": "ALIASING", "failed": 1, "cases": 1},
+        {"name": "MEMORY_RULE", "failed": 1, "cases": 1},
+        {"name": "ACCUMULATE", "failed": 2, "cases": 4},
+        {"name": "TAIL", "failed": 2, "cases": 5},
     ]
-    told = diagnose(["a", "b"], results)
-    assert told["bug_types"] == [{"name": "TAIL", "failed": 2, "cases": 2}, {"name": "BIAS", "failed": 1, "cases": 2}]
-    assert bool(told["signatures"]) != bool(told["note"])
+
+
+def test_signatures_come_from_the_stored_matrix(granted_suite, monkeypatch):
+    asked = []
+
+    def ranked(failed, executed):
+        asked.append((list(failed), len(executed)))
+        return [("TAIL", "tail_drop", 0.97), ("BIAS", "bias_twice", 0.2)]
+
+    monkeypatch.setattr(diagnosis, "rank", ranked)
+    granted_suite.results[0].disposition = "failed"
+    granted_suite.results[1].disposition = "not_applicable"
+    told = diagnose(granted_suite.results)
+    assert asked == [([granted_suite.results[0].case.id], 6)]
+    assert told["signatures"][0] == {"bug_type": "TAIL", "name": "tail_drop", "score": 0.97}
+    assert wording.likely_line(told) == "likely bug: failures match those of tail_drop (0.97), bias_twice (0.20)"
+    assert told["note"] is None
+
+
+def test_without_a_match_the_reason_is_told(granted_suite, monkeypatch):
+    granted_suite.results[0].disposition = "failed"
+    monkeypatch.setattr(diagnosis, "rank", lambda failed, executed: [])
+    for cases, note in (((), diagnosis.NO_TABLE), (("a",), diagnosis.NO_MATCH)):
+        monkeypatch.setattr(diagnosis, "stored_matrix", lambda cases=cases: KillMatrix(cases, {}))
+        assert diagnose(granted_suite.results)["note"] == note
 
 
 # -------------------------------------------------------------------------------------------------------------------- terminal

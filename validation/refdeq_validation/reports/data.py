@@ -74,7 +74,6 @@ def report_data(
     results = [result_data(result, suite) for suite in suites for result in suite.results]
     planned = [f"{suite.spec} {case}" for suite in suites for case in suite.planned] + list(planned_rows)
     cases = sorted({case for suite in suites for case in suite.planned})
-    failed = [result.case.id for suite in suites for result in suite.results if result.disposition in ("failed", "error")]
     everything = [*results, *({**row, "suite": "cells"} for row in rows)]
     data = {
         "schema": SCHEMA,
@@ -90,7 +89,6 @@ def report_data(
         "counts": counts(everything, len(planned)),
         "planned_ids_sha256": _digest(planned),
         "histograms": histograms([result.findings for suite in suites for result in suite.results]),
-        "diagnosis": diagnose(failed, results) if failed else None,
         "unavailable": [{"backend": name, "reason": reason} for name, reason in unavailable],
         "results": everything,
     }
@@ -118,6 +116,7 @@ def backend_data(suite: SuiteRun) -> dict[str, Any]:
         "manifest_sha256": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest(),
         "declared": manifest["claims"],
         "counts": suite.counts,
+        "diagnosis": diagnose(suite.results),
         "impossible_levels": _impossible(suite.results),
         "vacuous": list(suite.vacuous),
         "notes": list(suite.notes),

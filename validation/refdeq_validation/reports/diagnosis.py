@@ -1,17 +1,19 @@
-"""Ranked likely bugs behind the failures of a run."""
+"""Ranked likely bugs behind the failures of one implementation."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["NO_TABLE", "diagnose"]
+from refdeq_validation.mutants.diagnosis import rank, stored_matrix
+from refdeq_validation.trials import Result
+
+__all__ = ["NO_MATCH", "NO_TABLE", "diagnose"]
 
 NO_TABLE = "no signature table: the kill matrix of the catalogue is not stored with this installation"
-_SIGNATURES = "refdeq_validation.mutants.diagnosis"
+NO_MATCH = "no catalogued bug fails any of these cases"
+
 SHOWN = 8
 """Signatures named."""
 
@@ -19,42 +21,39 @@ KILLED = ("failed", "error")
 """Dispositions that a bug brings about."""
 
 
-def diagnose(failed: Sequence[str], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def diagnose(results: Sequence[Result]) -> dict[str, Any] | None:
     """What the failing cases point to.
 
     Parameters
     ----------
-    failed : sequence of str
-        Ids of failing cases.
-    results : sequence of mapping
-        All results on cases, as data.
+    results : sequence of Result
+        Of one implementation: those of several would be a mixture of bugs.
 
     Returns
     -------
-    dict
-        ``signatures``: mutants of the catalogue whose kills look most like these failures, best first; ``note``: why there are
-        none; ``bug_types``: for each bug type cited by a failing case, how many of the cases that cite it failed, the most
-        telling first.
+    dict or None
+        ``signatures``: mutants of the catalogue whose failing cases look most like these, best first, with the share that both
+        have in common; ``note``: why there are none; ``bug_types``: for each bug type cited by a failing case, how many of the
+        cases that cite it failed, the most telling first. None when nothing failed.
     """
-    signatures, note = _signatures(failed)
+    failed = [result.case.id for result in results if result.disposition in KILLED]
+    if not failed:
+        return None
+    executed = [result.case.id for result in results if result.disposition in ("passed", *KILLED)]
+    ranked = rank(failed, executed)[:SHOWN]
+    note = None if ranked else NO_MATCH if stored_matrix().cases else NO_TABLE
+    signatures = [{"bug_type": bug_type, "name": name, "score": score} for bug_type, name, score in ranked]
     return {"signatures": signatures, "note": note, "bug_types": _bug_types(results)}
 
 
-def _signatures(failed: Sequence[str]) -> tuple[list[dict[str, Any]], str | None]:
-    if importlib.util.find_spec(_SIGNATURES) is None:
-        return [], NO_TABLE
-    ranked = importlib.import_module(_SIGNATURES).rank(failed)
-    return [{"name": str(name), "score": float(score)} for name, score in list(ranked)[:SHOWN]], None
-
-
-def _bug_types(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _bug_types(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Share of failing cases per bug type: a type whose every case fails explains more than one that fails now and then."""
     cited: Counter[str] = Counter()
     failing: Counter[str] = Counter()
     for result in results:
-        if result["disposition"] in ("passed", *KILLED):
-            cited.update(result["bug_types"])
-        if result["disposition"] in KILLED:
-            failing.update(result["bug_types"])
+        if result.disposition in ("passed", *KILLED):
+            cited.update(result.case.bug_types)
+        if result.disposition in KILLED:
+            failing.update(result.case.bug_types)
     ranked = sorted(failing, key=lambda name: (-failing[name] / cited[name], -failing[name], name))
     return [{"name": name, "failed": failing[name], "cases": cited[name]} for name in ranked]

@@ -161,7 +161,7 @@ def _failures(data: Mapping[str, Any], results: Sequence[Mapping[str, Any]], lim
         return "<p>Nothing failed.</p>" + _filter(results)
     cards = "".join(card(result) for result in shown)
     empty = '<p id="no-failures" class="where" hidden>No failure matches the filter.</p>'
-    return f"{sections.likely(data['diagnosis'])}{_filter(results)}{cards}{empty}{rest(left, 'failing cases')}"
+    return f"{sections.likely(data['backends'])}{_filter(results)}{cards}{empty}{rest(left, 'failing cases')}"
 
 
 def _filter(results: Sequence[Mapping[str, Any]]) -> str:

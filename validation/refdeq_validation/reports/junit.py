@@ -60,6 +60,7 @@ def render(data: Mapping[str, Any]) -> str:
 def _suite(
     root: ElementTree.Element, data: Mapping[str, Any], name: str, results: Sequence[Mapping[str, Any]], missing: int
 ) -> None:
+    diagnoses = {backend["spec"]: backend["diagnosis"] for backend in data["backends"]}
     kinds = Counter(_ELEMENTS.get(result["disposition"]) for result in results)
     suite = ElementTree.SubElement(
         root,
@@ -73,7 +74,7 @@ def _suite(
         timestamp=data["environment"]["finished"].removesuffix("+00:00"),
     )
     for result in results:
-        _testcase(suite, result, data)
+        _testcase(suite, result, diagnoses.get(result.get("backend")))
     for i in range(missing):
         case = ElementTree.SubElement(
             suite, "testcase", classname="refdeq.missing", name=f"planned case without a result {i + 1}"
@@ -81,7 +82,7 @@ def _suite(
         ElementTree.SubElement(case, "error", type="missing", message="planned, but nothing came back")
 
 
-def _testcase(suite: ElementTree.Element, result: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def _testcase(suite: ElementTree.Element, result: Mapping[str, Any], diagnosis: Mapping[str, Any] | None) -> None:
     group = f"refdeq.{result['level']}.{result['family']}" if result["suite"] == "cases" else "refdeq.cells"
     seconds = f"{result['seconds'] or 0.0:.6f}"
     case = ElementTree.SubElement(suite, "testcase", classname=group, name=clean(result["id"]), time=seconds)
@@ -94,7 +95,7 @@ def _testcase(suite: ElementTree.Element, result: Mapping[str, Any], data: Mappi
         ElementTree.SubElement(case, element, message=f"{result['disposition']}: {message}")
         return
     said = ElementTree.SubElement(case, element, type=result["disposition"], message=message)
-    said.text = "\n".join([*lines, likely_line(data["diagnosis"])]).rstrip()
+    said.text = "\n".join([*lines, likely_line(diagnosis)]).rstrip()
 
 
 def _verdict(root: ElementTree.Element, data: Mapping[str, Any]) -> None:

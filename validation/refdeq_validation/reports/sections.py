@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from refdeq_validation.cases.bug_types import BUG_TYPES
-from refdeq_validation.reports.markup import NONE, anchor, clip, cut, disposition, number, rest, table
+from refdeq_validation.reports.markup import NONE, anchor, clip, cut, disposition, number, rest, table, tag
 
 __all__ = ["canaries", "case_table", "cells", "declarations", "environment", "likely", "profiles", "short_time"]
 
@@ -89,17 +89,22 @@ def canaries(backends: Sequence[Mapping[str, Any]]) -> str:
     return f"{lead}<details><summary>every canary</summary>{listed}{rest(left, 'canaries')}</details>"
 
 
-def likely(diagnosis: Mapping[str, Any] | None) -> str:
-    """Bugs that would fail the same cases."""
-    if diagnosis is None:
-        return ""
+def likely(backends: Sequence[Mapping[str, Any]]) -> str:
+    """Bugs that would fail the same cases, for each implementation that failed any."""
+    told, left = cut([backend for backend in backends if backend["diagnosis"]], SMALL)
+    parts = [f"<details open><summary>{escape(b['spec'])}</summary>{_diagnosis(b['diagnosis'])}</details>" for b in told]
+    text = "".join(parts) + rest(left, "implementations")
+    return f'<section id="likely"><h3>Likely bugs</h3>{text}</section>' if told else ""
+
+
+def _diagnosis(diagnosis: Mapping[str, Any]) -> str:
     parts = []
     if diagnosis["note"]:
         parts.append(f'<p class="where">{escape(diagnosis["note"])}</p>')
     if diagnosis["signatures"]:
         items = "".join(
-            f"<li><code>{escape(entry['name'])}</code> <meter min='0' max='1' value='{entry['score']:.3f}'></meter>"
-            f" {entry['score']:.2f}</li>"
+            f"<li><code>{escape(entry['name'])}</code> {tag(entry['bug_type'])} "
+            f"<meter min='0' max='1' value='{entry['score']:.3f}' aria-label='likeness'></meter> {entry['score']:.2f}</li>"
             for entry in diagnosis["signatures"]
         )
         parts.append(f"<p>Catalogued bugs whose failing cases look most like these:</p><ol class='ranked'>{items}</ol>")
@@ -113,7 +118,7 @@ def likely(diagnosis: Mapping[str, Any] | None) -> str:
             for entry in diagnosis["bug_types"][:SMALL]
         ]
         parts.append(table(["bug type", "its cases that fail", "the mistake"], rows, caption="bug types", right=(1,)))
-    return f'<section id="likely"><h3>Likely bugs</h3>{"".join(parts)}</section>'
+    return "".join(parts)
 
 
 def cells(results: Sequence[Mapping[str, Any]]) -> str:

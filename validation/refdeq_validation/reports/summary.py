@@ -35,7 +35,7 @@ def render(data: Mapping[str, Any]) -> str:
     bad = _bad(data)
     head = [f"# refdeq: {data['verdict']}", "", _counted(data), *_profiles(data), *_reasons(data), *_power(data)]
     if bad:
-        head += ["", "## Failures", "", _quoted(likely_line(data["diagnosis"]))]
+        head += ["", "## Failures", "", *_likely(data)]
     blocks = [["", "```text", *(line.replace("`", "'") for line in explain(result)), "```"] for result in bad[:TOP]]
     while True:
         left = len(bad) - len(blocks)
@@ -120,6 +120,11 @@ def _power(data: Mapping[str, Any]) -> list[str]:
         return ["", "No canaries ran."]
     lost = f"; survived: {_cell(', '.join(dict.fromkeys(survivors)))}" if survivors else ""
     return ["", f"Canaries killed: {killed} of {ran}{lost}"]
+
+
+def _likely(data: Mapping[str, Any]) -> list[str]:
+    told = [(backend["spec"], likely_line(backend["diagnosis"])) for backend in data["backends"] if backend["diagnosis"]]
+    return [f"- {_quoted(f'{spec}: {line}')}" for spec, line in told]
 
 
 def _cell(text: str) -> str:

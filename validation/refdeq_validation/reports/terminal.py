@@ -42,10 +42,9 @@ def print_suites(console: Console, data: Mapping[str, Any]) -> None:
             console.print(f"cannot be judged on {levels}: no case of these levels applies to what it offers", highlight=False)
         _print_power(console, backend["power"])
         _print_failures(console, results)
+        if backend["diagnosis"]:
+            console.print(escape(clean(likely_line(backend["diagnosis"]))), highlight=False, soft_wrap=True)
         console.print()
-    line = likely_line(data["diagnosis"])
-    if line:
-        console.print(escape(clean(line)), highlight=False)
 
 
 def _families(backend: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Table:

@@ -144,7 +144,7 @@ def likely_line(diagnosis: Mapping[str, Any] | None) -> str:
         return ""
     if diagnosis["signatures"]:
         named = ", ".join(f"{entry['name']} ({entry['score']:.2f})" for entry in diagnosis["signatures"][:3])
-        return f"likely bug: signature matches {named}"
+        return f"likely bug: failures match those of {named}"
     types = ", ".join(
         f"{entry['name']} ({entry['failed']} of {entry['cases']} cases fail)" for entry in diagnosis["bug_types"][:3]
     )
