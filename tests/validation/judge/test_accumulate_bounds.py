@@ -10,6 +10,7 @@ from rational.orders import chopped, flushing, nearest, outcomes
 from refdeq_validation.judge import bounds
 from refdeq_validation.judge.models import declared, plain
 from refdeq_validation.judge.steps import judge_steps
+from refdeq_validation.protocol.transcript import Answer
 
 MODELS = {
     "float64": ("float64", {}),
@@ -104,6 +105,23 @@ def test_some_order_attains_it(name, k):
     assert findings.worst == pytest.approx(reached, rel=2.0**-20)
     beyond = float(exact) + (1.25 if worst > exact else -1.25) * float(bound.limit) * 1.5
     assert not judge_steps(case, answers_to(case, beyond), claims(**options)).passed
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+@pytest.mark.parametrize(("storage", "top"), [("float16", 2048.0), ("bfloat16", 256.0)])
+def test_a_narrow_store_attains_its_bound_and_does_not_exceed_it(storage, top, k):
+    """Of sessions that show no state; where they do, the store is known in bits."""
+    # They add up to 1, and the store meets a tie.
+    values = {1: [1.0], 2: [0.5, 0.5], 3: [0.5, 0.25, 0.25], 4: [0.25] * 4}[k]
+    case = one_sum("float32", top, [1.0] * k, values, storage=storage)
+    unseen = claims(offers=())
+    for y, legal in ((top, True), (np.nextafter(np.float32(top), np.float32(0.0)), False), (top * 1.01, False)):
+        transcript = answers_to(case, 0.0, y)
+        transcript.answers[1] = Answer("step", {name: transcript.answers[1].results[name] for name in ("mask", "y")})
+        findings = judge_steps(case, transcript, unseen)
+        assert findings.passed is legal
+        if legal:
+            assert 0.4 <= findings.worst <= 1.0
 
 
 def folded_orders(dtype, a, b, weights, values):

@@ -193,6 +193,7 @@ class Linear:
         read = self._read(values, sent, first)
         excused = self._excused(read, values, sent, first, target, y)
         self.compare.within("value", t, "y", target, y, np.abs(y - target), limit, bound, largest, excused)
+        self._judge_store(t, y)
         return read if excused is None else excused | (False if read is None else read)
 
     def judge_dense(self, t: int, u: Array, y: Array) -> None:
@@ -214,6 +215,7 @@ class Linear:
             bound, largest = bound._replace(limit=limit), min(largest, FORMATS[self.storage].largest)
         excused = self._excused(None, u, sent, first, total, y)
         self.compare.within("value", t, "y", total, y, error, bound.limit, bound, largest, excused)
+        self._judge_store(t, y)
         if self.statistic is not None and self.storage is None:
             self.statistic.add(error, bound, self._squares(u, sent, y))
 
@@ -221,6 +223,11 @@ class Linear:
         """Output from the accumulator (D-6): one addition, one store (N-1)."""
         y = a if self.folded or self.problem.bias is None else self._plus(a, self.bias)
         return stored(y, self.storage)
+
+    def _judge_store(self, t: int, y: Array) -> None:
+        """A stored output is a number of the storage format (N-1)."""
+        if self.storage is not None:
+            self.compare.bits("value", t, "y", stored(y, self.storage), y)
 
     def _output_like(self, a: Array, y: Array) -> Array:
         """The output; where it is a copy of the accumulator, an operation that flushes on the way is legal too (N-5)."""
