@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from refdeq_validation.cases.model import Call, Case
+from refdeq_validation.cases.null_points import null_point
 from refdeq_validation.judge.gating import stored
 from refdeq_validation.lab.session import Lab
 from refdeq_validation.protocol.problem import Problem
@@ -83,31 +84,51 @@ NULLS: Mapping[str, Callable[[_Context], Array]] = {
 """Accumulator that each answers: zeros, the input, the reference it keeps, what was there before, the dense result, NaN."""
 
 
-def null_transcript(case: Case, golden: Transcript, null: str, form: str) -> Transcript:
+def null_transcript(case: Case, golden: Transcript, null: str, form: str) -> Transcript | None:
     """The transcript of a null implementation.
 
     Parameters
     ----------
     case : Case
-        Of unit steps.
     golden : Transcript
         Of the clean strict lab, with the state.
     null : str
         Key of ``NULLS``.
     form : {"values", "whole"}
+        An implementation of nothing refuses nothing either; in the form ``values`` it does, where other calls can show it.
+
+    Returns
+    -------
+    Transcript or None
+        None where what would be null is right: the dense answer to a question without a gate.
     """
     before: dict[int, Results] = {}
-    answers = []
+    answers, changed = [], False
+    shown = any(_is_answered(answer) for answer in golden.answers)
     for call, answer in zip(case.calls, golden.answers, strict=True):
         session = int(call.options.get("session", 0))
-        if call.name == "step" and not answer.error:
-            at = _Context(case, call, answer.results, before.get(session, {}))
-            answers.append(Answer("step", _results(at, null, form)))
-            before[session] = answer.results
-        else:
+        if answer.error:
+            keeps = form == "values" and shown
+            answers.append(answer if keeps else Answer(call.name))
+            changed = changed or not keeps
+            continue
+        if not _is_answered(answer):
             answers.append(answer)
             before[session] = call.arrays if call.name == "set_state" else {}
-    return Transcript(case.id, answers)
+            continue
+        past = before.get(session, {})
+        if call.name == "step":
+            results: Results | None = _results(_Context(case, call, answer.results, past), null, form)
+        else:
+            results = null_point(case, call, answer.results, past, null, form)
+        changed = changed or results is not None
+        answers.append(Answer(call.name, answer.results if results is None else results))
+        before[session] = answer.results
+    return Transcript(case.id, answers) if changed else None
+
+
+def _is_answered(answer: Answer) -> bool:
+    return answer.name in ("step", "solve", "gradient") and not answer.error
 
 
 def _results(at: _Context, null: str, form: str) -> Results:

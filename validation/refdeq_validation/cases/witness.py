@@ -14,7 +14,6 @@ import numpy as np
 from refdeq.errors import ArgumentError
 from refdeq_validation.cases.model import Case
 from refdeq_validation.cases.nulls import FORMS, NULLS, null_transcript
-from refdeq_validation.cases.solve_witness import hold_solves, is_of_solves, prove_solves
 from refdeq_validation.judge import exactness
 from refdeq_validation.judge.judging import judge
 from refdeq_validation.judge.verdicts import Failure, Findings
@@ -32,12 +31,17 @@ CLEARLY = 8.0
 FAST = replace(CLAIMS, order="fast", determinism="R1")
 """The weakest claims: only the bound judges accumulators."""
 
-BITWISE = ("mask", "memory", "state", "structure")
-"""Kinds of failures that no model of arithmetic excuses."""
+MEASURED = ("value", "gradient", "certificate", "declaration")
+"""Kinds of failures that are errors beyond a bound; all others no model of arithmetic excuses."""
 
 
 class VacuousCaseError(ArgumentError):
     """A case cannot fail where it should: it proves nothing and is refused."""
+
+
+def is_unit_step(case: Case) -> bool:
+    """Whether a case consists of unit steps alone, all of which are answered."""
+    return case.level in ("L1", "L2") and {call.name for call in case.calls} <= {"reset", "set_state", "step"}
 
 
 def golden_transcript(case: Case) -> Transcript:
@@ -66,15 +70,15 @@ def prove(case: Case) -> Case:
         ``uniform-mask`` may), or a null implementation is not rejected in mask or memory, by ``CLEARLY`` bounds, or in
         bits where the case is exact.
     """
-    if is_of_solves(case):
-        return prove_solves(case)
     golden = golden_transcript(case)
     for claims in (CLAIMS, FAST):
         findings = judge(case, golden, claims)
         if not findings.passed:
             told = findings.failures[0].sentence() if findings.failures else "nothing was compared"
             raise VacuousCaseError(f"case {case.id}", expected=f"golden answers that pass ({claims.order} order)", got=told)
-    facts: dict[str, Any] = {**case.witness, **_masks(case, golden)}
+    facts: dict[str, Any] = dict(case.witness)
+    if is_unit_step(case):
+        facts |= _masks(case, golden)
     if case.expect == "exact":
         facts["exact"] = _exact(case)
     facts["nulls"] = {f"{null} ({form})": _rejected(case, golden, null, form) for null in NULLS for form in FORMS}
@@ -88,9 +92,6 @@ def holds(case: Case) -> None:
     ------
     VacuousCaseError
     """
-    if is_of_solves(case):
-        hold_solves(case)
-        return
     golden = golden_transcript(case)
     for null in NULLS:
         _rejected(case, golden, null, "values")
@@ -139,8 +140,11 @@ def _margin(case: Case, golden: Transcript) -> float:
 
 
 def _rejected(case: Case, golden: Transcript, null: str, form: str) -> str:
-    """What rejects a null implementation, under the weakest claims."""
-    findings = judge(case, null_transcript(case, golden, null, form), FAST)
+    """What rejects a null implementation, under the weakest claims; ``right`` where its answer is no null."""
+    transcript = null_transcript(case, golden, null, form)
+    if transcript is None:
+        return "right"
+    findings = judge(case, transcript, FAST)
     reason = _reason(case, findings)
     if not reason:
         got = f"at most {findings.worst:.3g} bounds" if findings.failed else "accepted"
@@ -156,11 +160,10 @@ def _rejected(case: Case, golden: Transcript, null: str, form: str) -> str:
 def _reason(case: Case, findings: Findings) -> str:
     if not findings.failed:
         return ""
-    kinds = {failure.kind for failure in findings.failures}
-    for kind in BITWISE:
-        if kind in kinds:
-            return kind
-    if case.expect == "exact":
+    for failure in findings.failures:
+        if failure.kind not in MEASURED:
+            return failure.kind
+    if case.expect in ("exact", "bitwise"):
         return "bits"
     clear = findings.worst >= CLEARLY or any(_unbounded(failure) for failure in findings.failures)
     return "value" if clear else ""
