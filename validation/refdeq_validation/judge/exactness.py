@@ -8,6 +8,7 @@ significant bits. No operation rounds, and all orders give the same value (docs/
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,9 @@ def prove(case: Case) -> Proof:
     return proof
 
 
+@lru_cache(maxsize=1024)
 def covers(case: Case, model: Arithmetic) -> bool:
-    """Whether a case is exact under a declared model of arithmetic other than the plain one."""
+    """Whether a case is exact under a declared model of arithmetic other than the plain one; answers are kept, by identity."""
     try:
         return prove(case).covers(model)
     except ArgumentError:

@@ -37,8 +37,9 @@ KINDS = (
     "declaration",
     "count",
     "structure",
+    "missing",
 )
-"""What can be wrong; the last two come from traces of whole graphs only."""
+"""What can be wrong: ``structure`` is a result that is absent or of another form, ``missing`` a call without an answer."""
 
 EDGES = tuple(range(-40, 25))
 """Binary logarithms that separate the bins of histograms: bin 0 holds what is below ``2**EDGES[0]``, zeros included, bin i what
