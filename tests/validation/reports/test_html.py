@@ -121,3 +121,16 @@ def test_canaries_that_survived_are_told_first(reports):
     assert "3 of 4 broken implementations were rejected" in power
     assert rows[0][:4] == ["stale", "lab:fast", "✗", "survived"]
     assert all(row[2:4] == ["✓", "killed"] for row in rows[1:])
+
+
+def test_the_gravest_comes_first(reports):
+    data = copy.deepcopy(reports["nonconformant"])
+    cases = [result for result in data["results"] if result["suite"] == "cases"]
+    for result, disposition, worst in zip(cases, ["xpassed", "failed", "error", "failed"], [9.0, 2.0, 0.0, 7.0], strict=False):
+        result["disposition"], result["worst_error_over_bound"] = disposition, worst
+    for result in cases[4:]:
+        result["disposition"] = "passed"
+        del result["failures"]
+    data["results"] = cases
+    shown = re.findall(r'<article class="failure" id="([^"]*)"', html.render(data))
+    assert shown == [f"{cases[i]['backend']}:{cases[i]['id']}" for i in (2, 3, 1, 0)]
