@@ -99,10 +99,14 @@ def test_histograms_hold_every_decision(reports):
     assert sum(reports["granted"]["histograms"]["ratio"]["counts"][EDGES.index(0) + 1 :]) == 0
 
 
-def test_an_incomplete_run_that_is_allowed_is_still_called_so(reports):
-    data = report_data([], 3, seconds=0.0, allow_incomplete=True)
+def test_an_incomplete_run_that_is_allowed_is_still_called_so(granted_suite):
+    data = report_data([granted_suite], 3, seconds=0.0, allow_incomplete=True)
     assert (data["verdict"], data["exit_code"], data["incomplete_allowed"]) == ("incomplete", 0, True)
-    assert report_data([], 1, seconds=0.0, allow_incomplete=True)["exit_code"] == 1
+    assert report_data([granted_suite], 1, seconds=0.0, allow_incomplete=True)["exit_code"] == 1
+    assert report_data([granted_suite], 3, seconds=0.0)["exit_code"] == 3
+    assert (
+        report_data([], 3, seconds=0.0, allow_incomplete=True)["exit_code"] == 3
+    )  # where nothing passed, nothing is let through
 
 
 def test_numbers_that_are_not_finite_are_null(tmp_path):
