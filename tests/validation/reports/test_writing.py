@@ -54,6 +54,18 @@ def test_what_is_no_report_is_refused(tmp_path, text):
         read_report(tmp_path / "r.json")
 
 
+@pytest.mark.parametrize("path", [("counts",), ("backends", 0, "diagnosis"), ("results", 0, "family"), ("results", -1, "runs")])
+def test_a_report_that_lacks_something_is_refused(reports, tmp_path, path):
+    data = json.loads(json.dumps(reports["nonconformant"]))
+    at = data
+    for key in path[:-1]:
+        at = at[key]
+    del at[path[-1]]
+    (tmp_path / "r.json").write_text(json.dumps(data))
+    with pytest.raises(FileFormatError, match=f"lacks {path[-1]}"):
+        read_report(tmp_path / "r.json")
+
+
 def test_a_missing_report_is_refused(tmp_path):
     with pytest.raises(FileFormatError, match=r"absent\.json"):
         read_report(tmp_path / "absent.json")

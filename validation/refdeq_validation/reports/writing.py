@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,25 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileFormatError
-        When the file is no such report, or has no list of implementations.
+        When the file is no such report, or lacks what its schema requires.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{path}: no report could be read: {error}") from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA or "backends" not in data:
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise FileFormatError(f"{path}: expected a report with the schema {SCHEMA}")
+    schema = json.loads((files("refdeq_validation.reports") / "schema" / "report-1.json").read_text(encoding="utf-8"))
+    _require(path, "the report", data, schema)
+    for what, kind in (("backends", "backend"), ("results", "case")):
+        for i, entry in enumerate(data[what]):
+            name = "cell" if what == "results" and entry.get("suite") == "cells" else kind
+            _require(path, f"{what}[{i}]", entry, schema["$defs"][name])
     return data
+
+
+def _require(path: Path, what: str, data: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    """Refuse an object that lacks what its schema requires."""
+    lacking = sorted(set(schema["required"]) - set(data))
+    if lacking:
+        raise FileFormatError(f"{path}: {what} lacks {', '.join(lacking)}; it may come from another version of refdeq")
