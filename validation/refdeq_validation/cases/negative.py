@@ -106,6 +106,9 @@ class _Maker:
             if bad.arrays["u"].shape == self.us[1].shape and bad.arrays["u"].dtype == self.us[1].dtype:
                 continue  # square: exchanging axes changes nothing
             yield self.case(f"input-{slug}", f"A step whose input {what} is refused.", self.around(bad))
+            begun = started(*self.us)
+            title = f"After a reset and a step, one whose input {what} is refused."
+            yield self.case(f"begun-{slug}", title, (*begun[:2], bad, *begun[2:]), ("CONTRACT", "STATE_LEAK"))
 
     def states(self) -> Iterator[Case]:
         """States that are wrong."""
@@ -146,6 +149,8 @@ class _Maker:
             title = f"A {layout} input gives the bits it always gives, or is refused."
             bugs = ("CONTRACT", "INDEXING")
             yield self.case(f"layout-{layout}", title, self.around(odd), bugs, flags=(IN_PROCESS,))
+            begun = (Call("reset", options={"batch": BATCH}), odd, *(Call("step", {"u": u}) for u in self.us))
+            yield self.case(f"begun-{layout}", f"A dense start from a {layout} input.", begun, bugs, flags=(IN_PROCESS,))
             state = {
                 name: array if name == "count" else np.repeat(array[:1], BATCH, axis=0) for name, array in self.state.items()
             }

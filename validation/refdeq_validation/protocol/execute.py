@@ -235,7 +235,13 @@ class _Execution:
         dtype = np.dtype(problem.dtype)
         r = self._output((batch, *problem.shape), dtype, guarded, "r")
         a = self._output((batch, *problem.out_shape), dtype, guarded, "a")
-        self._guarded_call(t, session.get_state, r, a)
+        try:
+            self._guarded_call(t, session.get_state, r, a)
+        except _CallError as raised:
+            if kind_of_error(raised.error) != "refused":
+                raise
+            # the call itself was accepted: an error of get_state must not pass for its refusal
+            raise _CallError(RuntimeError(f"get_state after a call that was accepted: {raised.error!r}")) from raised.error
         results = {"r": r.copy(), "a": a.copy()}
         self._watch(t, guarded)
         return results
