@@ -15,14 +15,14 @@ __all__ = ["cases"]
 
 def cases(dtype: str) -> Iterator[Case]:
     """Every activation with the dense Jacobian, every rule with its masks frozen, strong coupling, convolutions."""
-    for activation, bias in product(("Tanh", "Sigmoid", "Identity", "Relu", "Sin"), (True, False)):
+    for activation, bias in product(("Tanh", "Sigmoid", "Identity", "Relu", "LeakyRelu", "Sin", "Cos", "Exp"), (True, False)):
         slug = f"dense-{activation.lower()}-{'bias' if bias else 'plain'}-{SHORT[dtype]}"
         number = Numbers(slug, dtype)
         problem = cell(number, 6, None, activation=activation, bias=bias, scale=0.375)
         title = f"The gradient of a {activation} cell at a given point."
         calls = [_gradient(number, (3, 6))]
         yield solved("L6", "gradient", slug, title, ("GRADIENT", "BIAS"), problem, calls)
-    for preset, compare in product(("refdeq", "paper", "delta-network"), ("gt", "ge")):
+    for preset, compare in product(("refdeq", "paper", "deltadeq-code", "delta-network"), ("gt", "ge")):
         slug = f"frozen-{preset}-{compare}-{SHORT[dtype]}"
         number = Numbers(slug, dtype)
         stop = StopRule(max_eval=3)

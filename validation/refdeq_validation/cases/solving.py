@@ -21,7 +21,7 @@ PRESETS = ("dense", "refdeq", "paper", "deltadeq-code", "delta-network")
 
 STRAIGHT: Mapping[str, Mapping[str, Any]] = {
     "picard": {"name": "picard"},
-    "damped": {"name": "krasnoselskii-mann", "alpha": 0.7},
+    "damped": {"name": "krasnoselskii-mann", "alpha": 0.9},
 }
 """Solvers without a window: their steps are known in bits."""
 

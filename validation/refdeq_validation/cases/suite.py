@@ -13,7 +13,9 @@ from refdeq_validation.cases import (
     determinism,
     exact,
     few_terms,
+    gaps,
     gradient,
+    histories,
     huge,
     many_terms,
     memory,
@@ -29,6 +31,7 @@ from refdeq_validation.cases import (
     ties,
     variants,
     warm_solves,
+    windows,
 )
 from refdeq_validation.cases.model import FAMILIES, Case
 from refdeq_validation.cases.published import smoke_ids
@@ -58,12 +61,16 @@ GENERATORS: tuple[Generator, ...] = (
     huge.cases,
     regressions.cases,
     determinism.cases,
+    determinism.solve_cases,
     negative.cases,
     solver.cases,
+    histories.cases,
+    windows.cases,
     warm_solves.cases,
     solve_sequences.cases,
     certificate.cases,
     gradient.cases,
+    gaps.cases,
 )
 """One per file: called with a dtype, each yields cases. A new family is one line here and its name in ``model.FAMILIES``."""
 
