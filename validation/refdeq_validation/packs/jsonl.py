@@ -68,15 +68,22 @@ class JsonlImplementation:
         self.process: _Process | None = None
         self.sessions = count(1)
         self.timeout = Claims(name="unknown").timeout
-        told = None if manifest is not None else self._started().hello.get("manifest")
-        if manifest is None and not isinstance(told, dict):
-            raise ArgumentError("manifest", expected="a backend.toml, or the manifest in the answer to hello", got="neither")
-        self._manifest = manifest if manifest is not None else told
-        self.timeout = Claims.from_manifest(self._manifest or {}).timeout
+        self._manifest = dict(self._told() if manifest is None else manifest)
+        self.timeout = Claims.from_manifest(self._manifest).timeout
+        if self.process is not None:
+            self.process.timeout = self.timeout
 
     def manifest(self) -> Mapping[str, Any]:
         """What it claims."""
-        return dict(self._manifest or {})
+        return dict(self._manifest)
+
+    def _told(self) -> Mapping[str, Any]:
+        """The manifest that the program tells at ``hello``."""
+        told = self._started().hello.get("manifest")
+        if not isinstance(told, dict):
+            self.close()
+            raise ArgumentError("manifest", expected="a backend.toml, or the manifest in the answer to hello", got="neither")
+        return told
 
     def open(self, problem: Problem) -> JsonlSession:
         """Open a problem in the program, which is started if it does not run."""
