@@ -64,6 +64,7 @@ def validate(
     Example: refdeq validate numba --profile core-f32
     """
     from refdeq_validation.case_suites import Request
+    from refdeq_validation.supervising import announce, supervise
     from refdeq_validation.targets import find_targets
 
     began = time.perf_counter()
@@ -81,13 +82,18 @@ def validate(
 
         raise typer.Exit(report_power(threads))
     waivers = _waivers(skips, xfails, profile or [])
+    supervise()
     found = find_targets(backends, order)
     request = Request(tuple(cases), tuple(profile or ()), waivers, canaries=not case)
     selection = _selection(found, [name for name in cells if name != "cases"], presets, quick, samples, threads, threshold)
+    for path in (report, html, junit, summary):
+        if path is not None:
+            path.unlink(missing_ok=True)  # a run that never ends must not leave the verdict of another behind
     suites, rows = _run(found, request, selection)
     code = _exit_code(found, suites, selection, rows, unmatched)
     data = _report(found, suites, selection, rows, code, allow_incomplete, time.perf_counter() - began)
     _write(data, rows, found, unmatched, as_json, json=report, html=html, junit=junit, summary=summary)
+    announce()
     raise typer.Exit(data["exit_code"])
 
 

@@ -85,9 +85,7 @@ class CaseItem(_JudgedItem):
         if result.disposition == "not_applicable" and self.required_by is None:
             pytest.skip(f"does not apply: {result.reason}")
         if result.disposition == "not_applicable":
-            raise _JudgedError(
-                f"{self.case.id}: profile {self.required_by} requires it; {result.reason}"
-            )
+            raise _JudgedError(f"{self.case.id}: profile {self.required_by} requires it; {result.reason}")
         if result.disposition != "passed":
             raise _JudgedError(_told(result, self.spec, self.claims))
 
