@@ -23,10 +23,11 @@ def supervise() -> None:
     where there is no ``fork``, or where output is captured in this process.
     """
     global _writer
-    if not hasattr(os, "fork") or sys.stdout is not sys.__stdout__:
+    output = sys.__stdout__
+    if not hasattr(os, "fork") or output is None or sys.stdout is not output:
         return
     reader, writer = os.pipe()
-    sys.stdout.flush()
+    output.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
