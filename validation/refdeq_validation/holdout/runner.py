@@ -14,9 +14,16 @@ from importlib import resources
 from typing import Any
 
 from refdeq.reference import ReferenceBackend
+from refdeq_validation.applicability import why_not
+from refdeq_validation.cases.model import Case as SuiteCase
+from refdeq_validation.cases.suite import all_cases
 from refdeq_validation.designed.families import designed_cases
 from refdeq_validation.holdout.operators import Mutant, mutants_of
 from refdeq_validation.holdout.swapping import put_in_place
+from refdeq_validation.judge.judging import judge
+from refdeq_validation.protocol.adapter import BackendImplementation
+from refdeq_validation.protocol.execute import execute
+from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.runner import judge_case
 
 __all__ = ["TARGETS", "Outcome", "all_mutants", "judge_mutants", "source_hash", "survivor_arguments"]
@@ -38,6 +45,10 @@ TARGETS: dict[str, frozenset[str] | None] = {
     "refdeq.activations": None,
     "refdeq.ops.linear": frozenset({"gemm_weight", "accumulate_gemm", "add_scaled_bias", "_gemm", "_matmul"}),
     "refdeq.ops.conv": frozenset({"conv_geometry", "conv_taps", "accumulate_conv", "conv_fan_out", "_conv"}),
+    "refdeq.linear": None,
+    "refdeq.solvers.anderson": None,
+    "refdeq.solvers.broyden": None,
+    "refdeq.solvers.history": None,
     "refdeq.solvers.picard": None,
     "refdeq.solvers.krasnoselskii_mann": None,
 }
@@ -163,10 +174,25 @@ def _trials() -> list[tuple[str, Trial]]:
     """Every case as a trial of the reference, a spread of them first; made once, before processes part."""
     if not _TRIALS:
         everything = [(case.name, _designed_trial(case)) for case in designed_cases()]
+        claims = Claims.from_manifest(_implementation().manifest())
+        everything += [(case.id, _suite_trial(case, claims)) for case in all_cases() if not why_not(case, claims)]
         front = everything[::STRIDE]
         chosen = {name for name, _ in front}
         _TRIALS.extend(front + [trial for trial in everything if trial[0] not in chosen])
     return _TRIALS
+
+
+def _implementation() -> BackendImplementation:
+    """The reference, as the protocol sees it; made anew for each case, so that nothing of it is older than the mutant."""
+    return BackendImplementation(ReferenceBackend(), "strict", "op")
+
+
+def _suite_trial(case: SuiteCase, claims: Claims) -> Trial:
+    def trial() -> str:
+        findings = judge(case, execute(case, _implementation(), claims), claims)
+        return "" if findings.passed or not findings.failed else findings.failures[0].kind
+
+    return trial
 
 
 def _designed_trial(case: Any) -> Trial:
