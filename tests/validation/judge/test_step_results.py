@@ -155,6 +155,13 @@ def test_overflow_is_legal_only_where_partial_sums_can_leave_the_format(dtype):
         assert judge_steps(mixed, answers_to(mixed, value), claims()).passed is legal, value
 
 
+def test_an_infinite_bias_that_is_folded_takes_itself_away_and_leaves_nan():
+    case = one_sum("float32", -np.inf, [1.0], [1.0], bias=-np.inf, bias_form="folded")
+    for judged in (claims(), STRICT):
+        assert judge_steps(case, answers_to(case, np.nan), judged).passed
+        assert not judge_steps(case, answers_to(case, -np.inf), judged).passed
+
+
 def test_too_coarse_a_model_is_refused_and_does_not_pass():
     k = 2100
     case = one_sum("float32", 0.0, [1.0] * k, [1.0] * k)

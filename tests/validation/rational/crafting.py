@@ -20,7 +20,7 @@ def case_of(problem, *calls, **options):
     return Case(problem=problem, calls=tuple(calls), **given)
 
 
-def one_sum(dtype, a, weights, values, storage=None, bias=None, **rule):
+def one_sum(dtype, a, weights, values, storage=None, bias=None, bias_form="separate"):
     """A case of one output: `a` is in the accumulator, `values` are sent and meet `weights`."""
     problem = Problem(
         "Gemm",
@@ -28,7 +28,7 @@ def one_sum(dtype, a, weights, values, storage=None, bias=None, **rule):
         (len(weights),),
         np.array([weights], dtype),
         None if bias is None else np.array([bias], dtype),
-        DeltaRule(threshold=0.0, compare="ge", **rule),
+        DeltaRule(threshold=0.0, compare="ge", bias=bias_form),
         storage=storage,
     )
     u = np.array([values], dtype)

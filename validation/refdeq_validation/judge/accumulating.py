@@ -56,6 +56,7 @@ class Linear:
         bias = {} if problem.bias is None else {"b": problem.bias}
         self.node = linear_node(problem.graph()["nodes"][0], {"W": weight} | bias)
         self.folded = rule is not None and rule.bias == "folded" and problem.bias is not None
+        self.finite_bias = problem.bias is None or bool(np.isfinite(problem.bias).all())
         self.infinite = model.reads and not bool(np.isfinite(weight).all())
 
     @property
@@ -113,6 +114,12 @@ class Linear:
             else bound._replace(limit=np.where(over, np.inf, bound.limit), unclaimed=bound.unclaimed | over)
         )
 
+    def _with_bias(self, total: Array, dense: Array) -> Array:
+        """The sum with ``b - b`` of a folded bias, which is NaN where the bias is not finite (D-6)."""
+        if not self.folded or self.finite_bias:
+            return total
+        return np.where(_lift(dense, total), total, total + (self.bias - self.bias))
+
     def _overflowing(self, values: Array, sent: Array, like: Array) -> Array | None:
         """Where an operand leaves the format it is re-rounded to: of such sums nothing is claimed."""
         form = self.model.operands
@@ -141,6 +148,7 @@ class Linear:
             start = self.bias if self.folded else before.dtype.type(0)
             first = np.where(_lift(dense, before), start, before) if dense.any() else before
             error, total, products, k, sizes = self._sum(values, sent, first, a)
+            total = self._with_bias(total, dense)
             bound = self._bound(k, products, np.abs(before.astype(np.float64)), dense, sizes, values, sent)
             excused = self._excused(self._read(values, sent, first), values, sent, first, total, a)
             self.compare.within("value", t, "a", total, a, error, bound.limit, bound, self.model.adds.largest, excused)
@@ -165,6 +173,7 @@ class Linear:
         start = self.bias.astype(np.float64) if self.folded else 0.0
         first = np.where(lift, start, wide)
         _, total, products, k, sizes = self._sum(values, sent, first, first)
+        total = self._with_bias(total, dense)
         inherited = np.where(lift, 0.0, before_error)
         bound = self._bound(k, products, np.abs(wide) + inherited, dense, sizes, values, sent)
         # The judge keeps a float64 sum: what that rounds is added where the carrier is float64 too.
