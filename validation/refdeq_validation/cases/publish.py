@@ -6,12 +6,12 @@ Ids are only ever added. One that is no longer generated must be in ``retired.js
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from refdeq.errors import ArgumentError
 from refdeq_validation.cases.profiles import PROFILES
+from refdeq_validation.cases.smoke import smoke_of
 from refdeq_validation.cases.suite import all_cases
 
 __all__ = ["lists", "publish"]
@@ -19,20 +19,18 @@ __all__ = ["lists", "publish"]
 HERE = Path(__file__).parent
 
 
-def lists(smoke: Collection[str]) -> dict[str, Any]:
+def lists() -> dict[str, Any]:
     """What ``profiles.json`` holds: ids, smoke tier, and count and digest of every profile."""
     ids = {case.id for case in all_cases()}
     profiles = {name: {"count": len(profile.ids), "digest": profile.digest} for name, profile in PROFILES.items()}
-    return {"cases": sorted(ids), "smoke": sorted(ids.intersection(smoke)), "profiles": profiles}
+    return {"cases": sorted(ids), "smoke": smoke_of(all_cases()), "profiles": profiles}
 
 
-def publish(smoke: Collection[str] | None = None, folder: Path = HERE) -> dict[str, Any]:
+def publish(folder: Path = HERE) -> dict[str, Any]:
     """Write ``profiles.json``.
 
     Parameters
     ----------
-    smoke : collection of str, optional
-        Ids of the smoke tier; those stored now when None.
     folder : Path
 
     Raises
@@ -41,9 +39,9 @@ def publish(smoke: Collection[str] | None = None, folder: Path = HERE) -> dict[s
         When a published id would vanish without being retired.
     """
     target = folder / "profiles.json"
-    stored = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"cases": [], "smoke": []}
+    stored = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"cases": []}
     retired = json.loads((folder / "retired.json").read_text(encoding="utf-8"))
-    fresh = lists(stored["smoke"] if smoke is None else smoke)
+    fresh = lists()
     gone = sorted(set(stored["cases"]) - set(fresh["cases"]) - set(retired))
     if gone:
         raise ArgumentError(

@@ -213,7 +213,7 @@ def subnormal_products(dtype: str) -> Case:
     a = np.asarray(number.signed("a", (2, 5), 1, 7) * number.array(tiny) * number.array(2.0**-12))
     title = "Products and sums in the subnormal range."
     bugs = ("SPECIAL_VALUES", "PRECISION_DOWNGRADE")
-    return unit("special", slug, title, bugs, gemm(weight, None, ruled(2.0**-9)), prepared(r, a, u))
+    return unit("special", slug, title, bugs, gemm(weight, None, ruled(2.0**-9)), prepared(r, a, u), exact=False)
 
 
 def subnormal_threshold(dtype: str) -> Case:
