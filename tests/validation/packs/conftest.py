@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,7 @@ from refdeq_validation.lab.session import CLAIMS, Lab
 from refdeq_validation.packs.export import export_pack
 from refdeq_validation.packs.responses import response_text
 from refdeq_validation.protocol.execute import execute
-from refdeq_validation.protocol.manifest import Claims
 
-ROOT = Path(__file__).resolve().parents[3]
-EXAMPLES = ROOT / "examples"
-COMPILER = shutil.which("cc") or shutil.which("gcc")
 FAMILIES = ("exact", "tie", "bound_k1", "special", "memory", "reset", "sequence")
 STRICT_C = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-ffp-contract=off")
 
@@ -78,10 +73,17 @@ def response(pack, transcripts, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
-    """Compile C sources, given as files or as text, and return the program."""
-    if COMPILER is None:
+def compiler():
+    """The system's C compiler."""
+    found = shutil.which("cc") or shutil.which("gcc")
+    if found is None:
         pytest.skip("no C compiler (cc or gcc) is installed")
+    return found
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory, compiler):
+    """Compile C sources, given as files or as text, and return the program."""
     folder = tmp_path_factory.mktemp("c")
 
     def build(name, *sources, include=(), flags=STRICT_C):
@@ -92,13 +94,9 @@ def compiled(tmp_path_factory):
                 path.write_text(source)
             files.append(str(path))
         places = [f"-I{place}" for place in include]
-        command = [COMPILER, "-O1", *flags, *places, "-o", str(folder / name), *files, "-lm"]
+        command = [compiler, "-O1", *flags, *places, "-o", str(folder / name), *files, "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[:3000]
         return folder / name
 
     return build
-
-
-def claims_of_example(name):
-    return Claims.from_manifest(tomllib.loads((EXAMPLES / name / "backend.toml").read_text()))
