@@ -63,6 +63,8 @@ def test_the_budget_is_that_of_the_format(dtype, bits):
                 ][:1],
             )
         )
+    with pytest.raises(ArgumentError, match="multiples of"):
+        prove(one_sum(dtype, 0.5, [1.0], [full - 2.0]))  # the accumulator's own bits count
     assert prove(one_sum(dtype, 0.75, [0.5], [0.5])).q == 2
 
 

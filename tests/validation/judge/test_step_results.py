@@ -133,8 +133,9 @@ def test_a_sum_of_zeros_is_zero_and_what_is_not_changed_stays():
     transcript = execute(case, Lab(), claims())
     assert judge_steps(case, transcript, claims()).passed
     moved = np.nextafter(np.full((1, 1), 3.0, np.float32), np.float32(4.0))
-    findings = judge_steps(case, changed(changed(transcript, "a", moved), "y", moved), claims())
-    assert [failure.tensor for failure in findings.failures] == ["a"]
+    for judged in (claims(), claims(rounding="truncate"), claims(multiply="bfloat16")):
+        findings = judge_steps(case, changed(changed(transcript, "a", moved), "y", moved), judged)
+        assert [failure.tensor for failure in findings.failures] == ["a"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
