@@ -115,6 +115,24 @@ def test_strict_order_with_flushed_operations_is_known_in_bits():
     assert not judge_steps(case, answers_to(case, 1.75 * tiny), flushing).passed  # some
 
 
+@pytest.mark.parametrize(("weight", "u"), [(4.0, 2.0**-127), (2.0**-127, 4.0)])
+@pytest.mark.parametrize("op", ["Gemm", "Conv"])
+def test_subnormal_operands_may_be_taken_as_zeros(op, weight, u):
+    shape = (1, 1) if op == "Gemm" else (1, 1, 1)
+    problem = Problem(op, "float32", shape[1:], np.full(shape, weight, np.float32), None, DeltaRule(threshold=0.0))
+    case = case_of(problem, Call("reset", options={"batch": 1}), Call("step", {"u": np.full(shape, u, np.float32)}))
+    for value, plain, flushing in ((weight * u, True, True), (0.0, False, True), (weight * u / 2.0, False, False)):
+        y = np.full(shape, value, np.float32)
+        results = {"mask": np.ones(shape, bool), "r": case.calls[1].arrays["u"], "a": y, "y": y}
+        transcript = Transcript(case.id, [Answer("reset"), Answer("step", results)])
+        for order in ("strict", "fast"):
+            judged = replace(STRICT, order=order)
+            assert judge_steps(case, transcript, judged).passed is plain
+            # In fast order each operation may lose a least normal number: half the value is within the bound.
+            legal = flushing or order == "fast"
+            assert judge_steps(case, transcript, replace(judged, subnormals="ftz")).passed is legal
+
+
 @pytest.mark.parametrize("storage", [None, "float16", "bfloat16"])
 @pytest.mark.parametrize(
     "name", ["strict", "reverse", "pairwise", "fma", "tf32", "bfloat16", "truncate", "ftz", "zeros", "kahan"]
