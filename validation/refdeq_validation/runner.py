@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ from refdeq.api import solve
 from refdeq.graph import Cell
 from refdeq.registry import Backend
 from refdeq.solution import Solution
-from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq.solvers import PeacemanRachford, Picard, SplittingSolver
 from refdeq.types import DeltaRule, StopRule
 from refdeq_validation.designed.families import Case
 from refdeq_validation.judge.comparing import Comparer
 from refdeq_validation.judge.replay import replay
 from refdeq_validation.judge.run import Run
+from refdeq_validation.judge.splitting import judge_resolvent
 from refdeq_validation.judge.verdicts import Findings
 
 __all__ = ["judge_case", "judge_solve", "run_data"]
@@ -30,6 +32,7 @@ def run_data(
     order: str,
     warm: Solution | None,
     returned: str = "last",
+    cancelled: int | None = None,
 ) -> Run:
     """Turn a traced solution into the plain data the judge reads."""
     memory = None
@@ -39,9 +42,11 @@ def run_data(
     cost = solution.cost
     assert solution.trace is not None
     assert cost is not None
+    split = solver.split(cell) if isinstance(solver, SplittingSolver) else None
+    iterated = cell if split is None else split.cell
     return Run(
-        graph=cell.graph.to_dict(),
-        parameters=dict(cell.parameters),
+        graph=iterated.graph.to_dict(),
+        parameters=dict(iterated.parameters),
         x=dict(solution.x),
         z0=z0,
         rule=rule,
@@ -60,7 +65,29 @@ def run_data(
         macs=cost.by_node,
         zeros=None if cost.official is None else (cost.official.zeros, cost.official.elements),
         returned=returned,
+        solver=solver_data(solver, cell),
+        cancelled=cancelled,
+        split=None if split is None else {"argument": dict(split.argument), "value": dict(split.value)},
     )
+
+
+def solver_data(solver: Any, cell: Cell) -> dict[str, Any]:
+    """Name and options of a solver, as the judge reads them.
+
+    >>> from refdeq.models import rnn
+    >>> from refdeq.solvers import KrasnoselskiiMann
+    >>> solver_data(KrasnoselskiiMann(alpha=0.5), rnn(np.eye(1), np.eye(1), np.zeros(1)))
+    {'name': 'krasnoselskii-mann', 'alpha': 0.5}
+    """
+    if isinstance(solver, SplittingSolver):
+        names = {"ForwardBackward": "forward-backward", "PeacemanRachford": "peaceman-rachford"}
+        return {"name": names[type(solver).__name__], "alpha": float(solver.step_length(cell))}  # type: ignore[attr-defined]
+    names = {"KrasnoselskiiMann": "krasnoselskii-mann", "Picard": "picard", "Anderson": "anderson", "Broyden": "broyden"}
+    options = {entry.name: getattr(solver, entry.name) for entry in fields(solver)}
+    if options.get("line_search") is not None:
+        search = options["line_search"]
+        options["line_search"] = {entry.name: getattr(search, entry.name) for entry in fields(search)}
+    return {"name": names[type(solver).__name__], **options}
 
 
 def judge_solve(
@@ -73,7 +100,7 @@ def judge_solve(
     order: str = "strict",
     executor: str = "auto",
     threads: int = 1,
-    solver: Picard | KrasnoselskiiMann | None = None,
+    solver: Any = None,
     z0: np.ndarray | dict[str, np.ndarray] | None = None,
     warm: Solution | None = None,
     judged_as: str | None = None,
@@ -84,6 +111,8 @@ def judge_solve(
 
     Parameters
     ----------
+    solver : solver, optional
+        Any of the package; of splittings those of Gemm cells. Picard by default.
     judged_as : {"strict", "fast"}, optional
         The declaration to judge by; `order` by default.
     returned : {"last", "lowest"}
@@ -116,8 +145,16 @@ def judge_solve(
     if len(solution.status) == 0:
         return solution, Findings()
     start = _start(cell, solution, z0, warm)
+    findings = Findings()
+    if isinstance(solver, PeacemanRachford):
+        linear = next(node for node in cell.graph.linear_nodes if node.op == "Gemm")
+        given = cell.parameters[linear.inputs[1]]
+        weight = given if linear.attributes.get("transB", 0) else given.T
+        v = solver.split(cell).cell.parameters["V"]
+        judge_resolvent(weight, v, solver.step_length(cell), Comparer(findings))
     run = run_data(cell, solution, start, rule, solver, judged_as or order, warm if rule is not None else None, returned)
-    return solution, replay(run)
+    findings.merge(replay(run))
+    return solution, findings
 
 
 def _start(

@@ -50,7 +50,7 @@ def cases(dtype: str) -> Iterator[Case]:
     for norm in ("l2", "linf"):
         slug = f"nan-in-{norm}-{SHORT[dtype]}"
         number = Numbers(slug, dtype)
-        stop = StopRule(atol=2.0**-6, norm=norm, max_eval=5)  # type: ignore[arg-type]
+        stop = StopRule(atol=2.0**-6, norm=norm, max_eval=5)
         problem = cell(number, 3, rule_of("refdeq"), stop=stop)
         x, z0 = number.full("x", (3, 3)), number.full("z0", (3, 3))
         x[1, 1] = np.nan

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 def cases(dtype: str) -> Iterator[Case]:
     """Solvers, statuses, ties of the stop rule, returned points, batches, cells; then lockstep and free running."""
-    for make in (replayed, statuses, ties, lowest, batches, activations, granularities, lockstep, free):
+    for make in (replayed, statuses, ties, lowest, batches, activations, granularities, lockstep, lockstep_ties, free):
         yield from make(dtype)
 
 
@@ -199,6 +199,29 @@ def lockstep(dtype: str) -> Iterator[Case]:
         words = f"{budget} evaluations from a given state, {name}, rule {preset}."
         bugs = ("MEMORY_RULE", "SOLVER_STEP", "MASK", "WARM_START")
         yield solved("L3", "solver", slug, words, bugs, problem, (call, solve))
+
+
+def lockstep_ties(dtype: str) -> Iterator[Case]:
+    """Two evaluations in eighths, the second with differences of exactly the threshold: open by the margin rule, yet known."""
+    for preset in PRESETS[1:]:
+        slug = f"lockstep-tie-{preset}-{SHORT[dtype]}"
+        number = Numbers(slug, dtype)
+        weight, bias = number.integers("weight", (8, 8), -3, 3, 0.125), number.integers("bias", (8,), -3, 3, 0.125)
+        rule, stop = rule_of(preset, 0.25), StopRule(max_eval=2)
+        problem = Problem("Gemm", dtype, (8,), weight, bias, rule, stop=stop)
+        z0, a = number.integers("z0", (3, 8), -4, 4, 0.125), number.integers("a", (3, 8), -9, 9, 0.125)
+        r = z0 + number.integers("change", (3, 8), -1, 1, 0.5)
+        x = number.integers("x", (3, 8), -4, 4, 0.125)
+        # what the first evaluation gives, all of it exact: the references it leaves are then a threshold away
+        sent = np.abs(z0 - r) >= 0.25
+        first = (a + np.where(sent, z0 - r, 0) @ weight.T) + (0 if preset == "deltadeq-code" else bias) + x
+        off = number.integers("off", (3, 8), -1, 1, 0.25)
+        r = np.where(sent, r, z0 + number.array(0.125)).astype(dtype)
+        x = np.where(sent, z0 - (first - x) + off, x).astype(dtype)
+        state = {"r": r, "a": a, "count": np.array([1, 4, 2], dtype=np.int64)}
+        solve = Call("solve", {"x": x, "z0": z0}, {"keep": True, "trace": False})
+        words = f"The second of two evaluations meets differences of exactly the threshold, rule {preset}."
+        yield solved("L3", "solver", slug, words, ("TIE_RULE", "MASK"), problem, (Call("set_state", state), solve))
 
 
 def free(dtype: str) -> Iterator[Case]:

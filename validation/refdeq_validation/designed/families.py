@@ -22,6 +22,7 @@ from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, GateOverride, StopRule
 from refdeq_validation.designed.graphs import convolution_cell, every_operator_cell, linear_cell, scalar_cell, skewed_cell
 from refdeq_validation.designed.parts import PRESET_NAMES, Case, rules, unit_step
+from refdeq_validation.designed.solving import solver_cases
 from refdeq_validation.designed.special_values import specials
 
 __all__ = ["PRESET_NAMES", "Case", "designed_cases"]
@@ -107,7 +108,9 @@ def _sequences(dtype: str) -> Iterator[Case]:
     # alpha = 1 is Picard (S-6): -0 stays -0, where fl(0 z + f) would make it +0
     ones = np.array([[0.0], [1.0], [np.inf]], dtype)
     undamped, stop = KrasnoselskiiMann(alpha=1.0), StopRule(max_eval=3)
-    yield Case(f"sequence-undamped-{dtype}", "sequence", scalar_cell("Neg", dtype), ones, 0.0 * z0[:3, :1], None, stop, undamped)
+    yield Case(
+        f"sequence-undamped-{dtype}", "sequence", scalar_cell("Neg", dtype), ones, 0.0 * z0[:3, :1], None, stop, undamped
+    )
 
 
 def _decisions(dtype: str) -> Iterator[Case]:
@@ -229,6 +232,6 @@ def _network_cells(dtype: str) -> dict[str, Cell]:
 
 def designed_cases(dtypes: tuple[str, ...] = DTYPES) -> Iterator[Case]:
     """Yield every designed case, cheapest and most telling families first."""
-    for make in (_ties, _terms, specials, _decisions, _sequences, _warm, _other_rules, _shapes, _graphs):
+    for make in (_ties, _terms, specials, _decisions, _sequences, _warm, _other_rules, _shapes, _graphs, solver_cases):
         for dtype in dtypes:
             yield from make(dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from refdeq.delta import DeltaMemory
 from refdeq.graph import Cell
 from refdeq.solution import Solution
-from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq.solvers import Picard
 from refdeq.types import DeltaRule, StopRule
 from refdeq_validation.designed.graphs import linear_cell
 
@@ -32,7 +32,8 @@ class Case:
     x, z0 : arrays or dict of arrays
     rule : DeltaRule or None
     stop : StopRule
-    solver : Picard or KrasnoselskiiMann
+    solver : solver
+        Any that :func:`refdeq_validation.runner.judge_solve` knows; Picard by default.
     memory : dict of value or node name to array, optional
         References and accumulators to start from; the sample has then made one evaluation already.
     then : ndarray, optional
@@ -48,7 +49,7 @@ class Case:
     z0: Any
     rule: DeltaRule | None
     stop: StopRule
-    solver: Picard | KrasnoselskiiMann = field(default_factory=Picard)
+    solver: Any = field(default_factory=Picard)
     memory: dict[str, np.ndarray] | None = None
     then: np.ndarray | None = None
     returned: str = "last"

@@ -21,6 +21,7 @@ from refdeq_validation.judge.hidden import judge_hidden
 from refdeq_validation.judge.models import plain
 from refdeq_validation.judge.nodes import LinearNode, classify, linear_node
 from refdeq_validation.judge.run import Run
+from refdeq_validation.judge.splitting import judge_split
 from refdeq_validation.judge.stepping import Frame, stepper
 from refdeq_validation.judge.structure import has_structure
 from refdeq_validation.judge.verdicts import Findings
@@ -301,6 +302,7 @@ class _Replay:
             self.compare.bits("value", t, f"f[{state}]", local[values[state]], self.trace.f[state][t][rows])
         if run.split is None:
             return
+        judge_split(run, self.compare, t, {**run.parameters, **local})
         for state in states:
             self.compare.bits("state", t, f"z[{state}]", local[run.split["argument"][state]], self.trace.z[state][t][rows])
             self.iterate[state][rows] = local[run.graph["outputs"][state]]
