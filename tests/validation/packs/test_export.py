@@ -68,12 +68,11 @@ def test_a_pack_holds_no_tolerance(pack):
             }
 
 
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_two_runs_are_the_same_bytes_elsewhere_too(tmp_path, locale):
+def test_two_runs_are_the_same_bytes_elsewhere_too(tmp_path):
     export_pack(tmp_path / "here", select(profile="core-f32", families=["tie"])[:6], "some")
     other = tmp_path / "an other place"
     other.mkdir()
-    environment = {**os.environ, "LC_ALL": locale, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PYTHONUTF8": "0"}
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PYTHONUTF8": "0"}
     command = [sys.executable, "-c", PROGRAM, "there"]
     subprocess.run(command, cwd=other, env=environment, check=True, timeout=120)
     assert every_file(tmp_path / "here") == every_file(other / "there")

@@ -123,7 +123,7 @@ def array_of(value: Any, tensors: Mapping[str, Array]) -> Array:
         array = tensors[value["tensor"]]
     else:
         raise FileFormatError(f"value: tensor {value.get('tensor')!r} is not in the file")
-    if array.shape != shape or array.dtype.name != dtype:
+    if array.shape != shape or array.dtype != dtype:
         raise FileFormatError(f"value: expected {dtype} {list(shape)}, got {array.dtype.name} {list(array.shape)}")
     return array
 

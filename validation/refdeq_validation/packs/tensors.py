@@ -8,7 +8,6 @@ padding, trailing bytes, unknown dtypes.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ _BITS = {
     "c128": ("complex128", "uint64"),
     "bool": ("bool", "uint8"),
 }
+_BIG = {name: np.dtype(name).newbyteorder(">") for name in ("uint8", "uint16", "uint32", "uint64")}
 _BIT_NAMES = {
     "float64": "f64",
     "float32": "f32",
@@ -103,18 +103,20 @@ def from_bit_string(text: str) -> Array:
     dtype, bits = _BITS[name]
     width = 1 if name == "bool" else 4 if name == "bf16" else 2 * np.dtype(dtype).itemsize
     count = (len(rest) + 1) // (width + 1)
-    separators = rest[width :: width + 1]
-    broken = rest and len(rest) + 1 != count * (width + 1)
-    if broken or separators.strip(",") or not re.fullmatch("[0-9a-f,]*", rest):
-        raise FileFormatError(f"bit string: expected groups of {width} lower-case hexadecimal digits, got {text[:60]!r}")
-    digits = rest.replace(",", "")
-    if len(digits) != count * width:
+    whole = not rest or len(rest) + 1 == count * (width + 1)
+    if not whole or rest.count(",") != max(count - 1, 0) or rest[width :: width + 1].strip(",") or rest != rest.lower():
         raise FileFormatError(f"bit string: expected groups of {width} lower-case hexadecimal digits, got {text[:60]!r}")
     if name == "bool":
-        if digits.strip("01"):
+        if rest.replace(",", "").strip("01"):
             raise FileFormatError(f"bit string: expected 0 or 1, got {text[:60]!r}")
-        return np.asarray(np.frombuffer(digits.encode(), np.uint8) == ord("1"))
-    big = np.frombuffer(bytes.fromhex(digits), np.dtype(bits).newbyteorder(">")).astype(bits)
+        return np.asarray(np.frombuffer(rest.encode(), np.uint8)[::2] == ord("1"))
+    try:
+        data = bytes.fromhex(rest.replace(",", " "))
+    except ValueError:
+        raise FileFormatError(f"bit string: expected hexadecimal digits, got {text[:60]!r}") from None
+    if len(data) != count * width // 2:  # blanks inside a group would go unseen
+        raise FileFormatError(f"bit string: expected groups of {width} hexadecimal digits, got {text[:60]!r}")
+    big = np.frombuffer(data, _BIG[bits]).astype(bits)
     if name == "bf16":
         return np.asarray((big.astype(np.uint32) << np.uint32(16)).view(np.float32))
     return np.asarray(big.view(dtype))
