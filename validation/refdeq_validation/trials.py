@@ -114,7 +114,7 @@ class Trial:
         transcript = execute(self.case, implementation, self.claims, placement)
         self.executions += 1
         self.seconds += transcript.seconds
-        altered = broken_seal()
+        altered = broken_seal(implementation)
         if altered:
             self.findings.add(Failure("guard", -1, altered, (), "the function of the judge", "another one"))
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from refdeq_validation.cases.profiles import PROFILES
 from refdeq_validation.cases.suite import select
 
 pytest_plugins = ("pytester",)
+
+INSTALLED = any(entry.name == "refdeq" for entry in entry_points(group="pytest11"))
+PLUGIN = [] if INSTALLED else ["-p", "refdeq_validation.pytest_plugin"]
+"""An installation made before the plugin was there does not load it by itself."""
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "numpy_backend"
 PROFILE = "refdeq-f32"
@@ -23,7 +28,7 @@ def judged(pytester):
     """Run pytest with the plugin in an empty folder, in this process."""
 
     def run(*arguments, spec=EXAMPLE / "backend.toml"):
-        options = ["-p", "refdeq_validation.pytest_plugin", "-p", "no:cacheprovider", f"--refdeq-backend={spec}"]
+        options = [*PLUGIN, "-p", "no:cacheprovider", f"--refdeq-backend={spec}"]
         return pytester.runpytest_inprocess(*options, *arguments)
 
     return run
@@ -110,7 +115,7 @@ def test_what_selects_nothing_is_an_error(judged, arguments, words):
 
 
 def test_a_profile_without_an_implementation_is_an_error(pytester):
-    result = pytester.runpytest_inprocess("-p", "refdeq_validation.pytest_plugin", f"--refdeq-profile={PROFILE}")
+    result = pytester.runpytest_inprocess(*PLUGIN, f"--refdeq-profile={PROFILE}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
@@ -130,7 +135,7 @@ def test_without_the_option_nothing_is_imported(tmp_path):
     code = (
         "import sys, pytest\n"
         "before = set(sys.modules)\n"
-        "code = pytest.main(['-p', 'refdeq_validation.pytest_plugin', '--collect-only', '-q', '-p', 'no:cacheprovider', '.'])\n"
+        f"code = pytest.main([*{PLUGIN}, '--collect-only', '-q', '-p', 'no:cacheprovider', '.'])\n"
         "new = {name for name in set(sys.modules) - before if name.split('.')[0] in ('refdeq', 'refdeq_validation', 'numpy')}\n"
         "print(sorted(new), 'numba' in sys.modules, int(code))"
     )

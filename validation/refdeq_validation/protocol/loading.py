@@ -16,6 +16,7 @@ from typing import Any
 from refdeq.errors import ArgumentError, BackendUnavailableError, FileFormatError, RefdeqError
 from refdeq.registry import backend_names, load_backend
 from refdeq_validation.protocol.adapter import BackendImplementation
+from refdeq_validation.protocol.integrity import seal, watch
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.problem import Problem
 from refdeq_validation.protocol.session import Implementation, Session
@@ -56,6 +57,7 @@ def load_implementation(spec: str) -> Implementation:
     >>> load_implementation("reference").manifest()["backend"]["name"]
     'reference strict op'
     """
+    seal()  # before anybody's code is imported
     if spec.endswith(".toml"):
         return _from_manifest(Path(spec))
     installed = _entries()
@@ -152,7 +154,8 @@ def _from_manifest(path: Path) -> Implementation:
     own = getattr(implementation, "manifest", None)
     if own is not None and replace(claims_of(implementation, str(path)), version=claims.version) != claims:
         raise ArgumentError(f"{path}", hint="the implementation's own manifest() says something else than this file")
-    return _Described(implementation, claims)
+    described: Implementation = watch(_Described(implementation, claims))
+    return described
 
 
 def _found_beside(path: Path, command: list[str]) -> list[str]:
@@ -202,9 +205,6 @@ def _attribute(spec: str, load: Any, attribute: str) -> Any:
 
 def _imported(spec: str, load: Any) -> Any:
     """Run somebody's import; whatever goes wrong there says that the implementation cannot run."""
-    from refdeq_validation.protocol.integrity import seal
-
-    seal()
     try:
         return load()
     except RefdeqError:
@@ -224,5 +224,5 @@ def _checked(found: Any, spec: str, needs_manifest: bool = True) -> Implementati
     missing = [name for name in ("manifest", "open") if not callable(getattr(found, name, None))]
     if "open" in missing or (missing and needs_manifest):
         raise ArgumentError(spec, expected="an object with manifest() and open(problem)", got=f"none of {', '.join(missing)}")
-    implementation: Implementation = found
+    implementation: Implementation = watch(found)
     return implementation
