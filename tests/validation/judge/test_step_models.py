@@ -115,7 +115,7 @@ def test_strict_order_with_flushed_operations_is_known_in_bits():
     assert not judge_steps(case, answers_to(case, 1.75 * tiny), flushing).passed  # some
 
 
-@pytest.mark.parametrize(("weight", "u"), [(4.0, 2.0**-127), (2.0**-127, 4.0)])
+@pytest.mark.parametrize(("weight", "u"), [(64.0, 2.0**-127), (2.0**-127, 64.0)])
 @pytest.mark.parametrize("op", ["Gemm", "Conv"])
 def test_subnormal_operands_may_be_taken_as_zeros(op, weight, u):
     shape = (1, 1) if op == "Gemm" else (1, 1, 1)
@@ -128,9 +128,7 @@ def test_subnormal_operands_may_be_taken_as_zeros(op, weight, u):
         for order in ("strict", "fast"):
             judged = replace(STRICT, order=order)
             assert judge_steps(case, transcript, judged).passed is plain
-            # In fast order each operation may lose a least normal number: half the value is within the bound.
-            legal = flushing or order == "fast"
-            assert judge_steps(case, transcript, replace(judged, subnormals="ftz")).passed is legal
+            assert judge_steps(case, transcript, replace(judged, subnormals="ftz")).passed is flushing
 
 
 @pytest.mark.parametrize("storage", [None, "float16", "bfloat16"])

@@ -72,7 +72,7 @@ class LinearNode:
         return np.asarray(np.add(scaled, self.bias if self.beta == 1.0 else np.multiply(scalar(self.beta), self.bias)))
 
     def strict(self, d: Array, sent: Array, base: Array, least: float = 0.0, daz: float = 0.0) -> Array:
-        """Accumulator in strict order (N-6), from `base`; results below `least` and operands below `daz` are zeros (N-5)."""
+        """Accumulator in strict order (N-6) from `base`; results below `least`, `d` and `a` below `daz` are zeros (N-5)."""
         a = np.ascontiguousarray(base).copy()
         if self.conv is None:
             data, mask = np.ascontiguousarray(d), np.ascontiguousarray(sent)

@@ -50,14 +50,13 @@ def strict_gemm(d: np.ndarray, sent: np.ndarray, weight: np.ndarray, a: np.ndarr
 
 @numba.njit(nogil=True, cache=True)
 def flushing_gemm(d: np.ndarray, sent: np.ndarray, weight: np.ndarray, a: np.ndarray, least: float, daz: float) -> None:
-    """:func:`strict_gemm` where results below `least`, and operands below `daz`, are zeros of their sign (N-5)."""
+    """:func:`strict_gemm` where results below `least`, and `d` and `a` below `daz`, are zeros of their sign (N-5)."""
     for b in range(d.shape[0]):
         for j in range(d.shape[1]):
             if sent[b, j]:
                 value = d[b, j] * 0 if abs(d[b, j]) < daz else d[b, j]
                 for i in range(weight.shape[1]):
-                    factor = weight[j, i] * 0 if abs(weight[j, i]) < daz else weight[j, i]
-                    product = factor * value
+                    product = weight[j, i] * value
                     product = product * 0 if abs(product) < least else product
                     total = (a[b, i] * 0 if abs(a[b, i]) < daz else a[b, i]) + product
                     a[b, i] = total * 0 if abs(total) < least else total
