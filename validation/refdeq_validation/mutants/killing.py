@@ -18,6 +18,7 @@ from refdeq_validation.mutants.planting import planted
 from refdeq_validation.mutants.reach import clean_run, reaches
 from refdeq_validation.protocol.execute import execute
 from refdeq_validation.protocol.guards import PLACEMENTS, Placement
+from refdeq_validation.protocol.transcript import Transcript
 from refdeq_validation.trials import first_difference
 
 __all__ = ["Kill", "Subject", "first_kill", "kills", "promising"]
@@ -72,14 +73,14 @@ class Subject:
                     return True
         return False
 
-    def _shows(self, case: Case, transcript: object) -> bool:
+    def _shows(self, case: Case, transcript: Transcript) -> bool:
         """Whether the judge refuses an answer that differs from the clean one; a repetition that differs is refused as well."""
-        if not judge(case, transcript, self.claims).passed:  # type: ignore[arg-type]
+        if not judge(case, transcript, self.claims).passed:
             return True
         if LADDER.index(self.claims.determinism) < LADDER.index("R1"):
             return False
         again = execute(case, self._planted.implementation(), self.claims)
-        return first_difference(transcript, again) is not None  # type: ignore[arg-type]
+        return first_difference(transcript, again) is not None
 
 
 def first_kill(mutant: Mutant, cases: Sequence[Case]) -> Kill:

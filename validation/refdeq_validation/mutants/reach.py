@@ -38,7 +38,7 @@ _NEEDS: Mapping[str, Callable[[Case], bool]] = {
 
 def reaches(mutant: Mutant, case: Case) -> bool:
     """Whether a case enters a module that a mutant patches: false only where it certainly does not."""
-    return any(_NEEDS.get(module, lambda _: True)(case) for module in mutant.modules)
+    return any(module not in _NEEDS or _NEEDS[module](case) for module in mutant.modules)
 
 
 _RUNS: dict[tuple[str, str], Transcript] = {}
