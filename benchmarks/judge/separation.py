@@ -23,6 +23,7 @@ from refdeq_validation.cases.variants import Misdeclared, separator, variants
 from refdeq_validation.cases.witness import FAST
 from refdeq_validation.judge.judging import judge
 from refdeq_validation.protocol.execute import execute
+from refdeq_validation.protocol.transcript import Answer, Transcript
 from refdeq_validation.provenance import judge_hash
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "judge" / "separation.json"
@@ -39,10 +40,20 @@ def row(op: str, dtype: str, index: int) -> dict[str, list[bool]]:
     """Which rules pass the case of one declared rule."""
     rules = variants(op)
     case = separator(op, rules[index], dtype)
-    return {
-        shown: [judge(case, execute(case, Misdeclared(rule), claims), claims).passed for rule in rules]
-        for shown, claims in CLAIMS.items()
-    }
+    found: dict[str, list[bool]] = {shown: [] for shown in CLAIMS}
+    for rule in rules:
+        transcript = execute(case, Misdeclared(rule), FAST)
+        found["state"].append(judge(case, transcript, FAST).passed)
+        found["outputs"].append(judge(case, without_state(transcript), CLAIMS["outputs"]).passed)
+    return found
+
+
+def without_state(transcript: Transcript) -> Transcript:
+    """The same answers as far as masks and outputs go."""
+    answers = [
+        Answer(a.name, {k: v for k, v in a.results.items() if k not in ("r", "a")}, a.error, a.text) for a in transcript.answers
+    ]
+    return Transcript(transcript.case, answers, transcript.violations)
 
 
 def matrix(op: str, dtype: str, processes: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def integers(dtype: str) -> Iterator[Case]:
         r, a = number.integers("r", (3, 13), -6, 6), number.integers("a", (3, 9), -200, 200)
         u = r + number.integers("change", (3, 13), -5, 5)
         title = "Integers from a given state: every sum is exact, whatever its order."
-        yield unit("exact", slug, title, ("ACCUMULATE", "BIAS", "INDEXING"), problem, prepared(r, a, u))
+        yield unit("exact", slug, title, ("ACCUMULATE", "BIAS", "INDEXING", "VACUOUS"), problem, prepared(r, a, u))
 
 
 def walks(dtype: str) -> Iterator[Case]:
