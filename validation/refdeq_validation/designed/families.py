@@ -108,9 +108,8 @@ def _sequences(dtype: str) -> Iterator[Case]:
     # alpha = 1 is Picard (S-6): -0 stays -0, where fl(0 z + f) would make it +0
     ones = np.array([[0.0], [1.0], [np.inf]], dtype)
     undamped, stop = KrasnoselskiiMann(alpha=1.0), StopRule(max_eval=3)
-    yield Case(
-        f"sequence-undamped-{dtype}", "sequence", scalar_cell("Neg", dtype), ones, 0.0 * z0[:3, :1], None, stop, undamped
-    )
+    negated, zero = scalar_cell("Neg", dtype), np.zeros_like(ones)
+    yield Case(f"sequence-undamped-{dtype}", "sequence", negated, ones, zero, None, stop, undamped)
 
 
 def _decisions(dtype: str) -> Iterator[Case]:

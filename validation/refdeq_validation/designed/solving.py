@@ -11,7 +11,7 @@ from refdeq.graph import Cell
 from refdeq.models import monotone
 from refdeq.solvers import Anderson, Broyden, ForwardBackward, PeacemanRachford
 from refdeq.types import StopRule
-from refdeq_validation.designed.graphs import linear_cell
+from refdeq_validation.designed.graphs import every_operator_cell, linear_cell
 from refdeq_validation.designed.parts import Case, rules
 
 __all__ = ["solver_cases"]
@@ -37,6 +37,11 @@ def solver_cases(dtype: str) -> Iterator[Case]:
         for preset, rule in chosen:
             name = f"solver-{title}-{preset}-{dtype}"
             yield Case(name, "graph", cell, x, np.zeros_like(x), rule, stop, solver)
+    cell = every_operator_cell(dtype)  # two states: a window holds them joined
+    x = rng.standard_normal((3, *cell.graph.injections["x"])).astype(dtype)
+    both = {name: np.zeros((3, *shape), dtype) for name, shape in cell.graph.states.items()}
+    for title in ("anderson", "broyden"):
+        yield Case(f"solver-{title}-two-states-{dtype}", "graph", cell, x, both, None, stop, SOLVERS[title])
     cell = _monotone(rng, dtype)
     x = rng.standard_normal((3, 7)).astype(dtype)
     for title, solver in SPLITTINGS.items():
