@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 _UNIONS = {"float32": ("uint32_t", "float", 8), "float64": ("uint64_t", "double", 16)}
 _PLAIN = {"bool": "uint8_t", "int64": "int64_t"}
 _FORMATS = {None: 0, "float16": 16, "bfloat16": 17, "float32": 32}
+_OPTIONS = {"session", "batch"}
 _CALLS = ("reset", "set_state", "step")
 
 
@@ -33,7 +34,7 @@ def fits_c(case: Case) -> bool:
         and case.problem.rule is not None
         and case.problem.storage is None
         and len(case.problem.shape) <= 3
-        and all(call.name in _CALLS and not call.refused for call in case.calls)
+        and all(call.name in _CALLS and not call.refused and set(call.options) <= _OPTIONS for call in case.calls)
         and all(int(call.options.get("session", 0)) < 2 for call in case.calls)
         and not any(array.strides and not all(array.strides) and array.size > 2**20 for array in _inputs(case))
     )

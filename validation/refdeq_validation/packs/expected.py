@@ -59,7 +59,9 @@ def _walk(case: Case) -> Iterator[tuple[Step, Array, Array] | None]:
     problem, states, node = case.problem, dict[int, _State](), _node(case.problem)
     for call in case.calls:
         number, found = int(call.options.get("session", 0)), None
-        if not call.refused and problem.rule is not None and problem.storage is None:
+        if call.options.get("may_refuse"):
+            states.pop(number, None)  # whether it changes anything is the implementation's choice
+        elif not call.refused and problem.rule is not None and problem.storage is None:
             if call.name == "reset":
                 states[number] = _fresh(problem, int(call.options["batch"]))
             elif call.name == "set_state":
@@ -96,7 +98,7 @@ def _step(problem: Problem, node: LinearNode, u: Array, state: _State) -> tuple[
     margin = np.abs(np.abs(delta.astype(np.float64)) - tau.astype(np.float64))
     step = {"mask": mask, "r": r, "a": a, "fresh": start | refresh, "sum_hi": high, "sum_lo": low, "gauge": gauge, "k": k}
     step["y"] = a if _is_folded(problem) else node.output(a)
-    least = np.nanmin(margin.reshape(len(u), -1), axis=1, initial=np.inf)  # a NaN difference is always sent: no margin
+    least = np.nanmin(margin.reshape(len(u), int(np.prod(u.shape[1:]))), axis=1, initial=np.inf)  # a NaN difference is always sent: no margin
     step["margin"] = np.where(start, np.inf, least)
     return (step, terms, taken), _State(r, a, state.count + 1)
 

@@ -73,7 +73,7 @@ def value_of(array: Array, tensors: MutableMapping[str, Array], procedure: Mappi
     head = {"dtype": array.dtype.name, "shape": list(array.shape)}
     if array.size > FEW and (not any(array.strides) or _constant(array)):
         return {**head, "fill": bit_string(array[(0,) * array.ndim])}
-    if array.size <= SMALL:
+    if array.size <= SMALL or array.dtype.kind == "c":  # tensor files know no complex numbers
         return {**head, "bits": bit_string(array)}
     digest = array_digest(array)
     if procedure is not None:
@@ -97,7 +97,7 @@ def digest_of(array: Array) -> Row:
 
 def _constant(array: Array) -> bool:
     """Whether all elements have the same bits."""
-    bits = np.ascontiguousarray(array).reshape(-1).view(f"u{array.itemsize}")
+    bits = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, array.itemsize)
     return bool((bits == bits[0]).all())
 
 
