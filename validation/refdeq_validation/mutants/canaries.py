@@ -133,14 +133,21 @@ def _delta_steps(case: Case) -> bool:
 
 
 def _second_reset(case: Case) -> bool:
-    """Whether a session that has made steps is reset, and the reference then matters: a dense start overwrites it."""
-    if case.problem.rule is None or case.problem.rule.start != "zero":
+    """Whether a session that has made steps is reset to the same batch, and what it kept would matter.
+
+    A dense start overwrites the reference.
+    """
+    if case.problem.rule is None or case.problem.rule.start != "zero" or case.level not in ("L1", "L2"):
         return False
     stepped: Counter[int] = Counter()
+    batches: dict[int, int] = {}
     for call in case.calls:
         session = int(call.options.get("session", 0))
-        if call.name == "reset" and not call.refused and stepped[session]:
-            return case.level in ("L1", "L2")
+        if call.name == "reset" and not call.refused:
+            batch = int(call.options["batch"])
+            if stepped[session] and batches.get(session) == batch:
+                return True
+            batches[session] = batch
         stepped[session] += call.name == "step"
     return False
 
