@@ -186,7 +186,7 @@ def test_a_run_judged_with_another_start_or_step_fails():
     run.z0["z"][0, 0] += 1.0
     assert "state" in kinds(run)
     run = honest_run()
-    run.alpha = 0.9
+    run.alpha, run.solver = 0.9, None
     assert "state" in kinds(run)
 
 
