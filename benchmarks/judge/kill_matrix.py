@@ -1,11 +1,12 @@
 """Which case notices which mutant.
 
-    python benchmarks/judge/kill_matrix.py [--processes 2] [--per-group 0]
+    python benchmarks/judge/kill_matrix.py [--part all|power|matrix] [--processes 2] [--per-group 0]
 
-The matrix is filled for all cases, or with ``--per-group N`` for N cases of each family, operator, dtype and level; then every
-mutant is run until a case notices it, beside the conventional criteria. Writes ``benchmarks/results/judge/kill_matrix.json``
-and, in the package, ``mutants/data/killers.json`` and ``mutants/data/signatures.json``. Rows are kept in a file beside the
-result while the study runs: a run that was interrupted goes on where it ended, as long as the sources are the same.
+Part ``power`` runs every mutant until a case notices it, beside the conventional criteria; part ``matrix`` fills the matrix for
+all cases, or with ``--per-group N`` for N cases of each family, operator, dtype and level. Writes the parts into
+``benchmarks/results/judge/kill_matrix.json``, each with its command, date and hashes, and in the package
+``mutants/data/killers.json`` and ``mutants/data/signatures.json``. Rows of the matrix are kept in a file beside the result
+while the study runs: a run that was interrupted goes on where it ended, as long as the sources are the same.
 """
 
 from __future__ import annotations
@@ -65,35 +66,57 @@ def diagnosed(matrix: KillMatrix) -> dict[str, Any]:
     return {"mutants": counted, "first": first, "among the first three": third}
 
 
+def study_power(processes: int) -> dict[str, Any]:
+    """Kills and conventional criteria; stores the killers."""
+    power = run_power(
+        processes, lambda done, total: print(f"\r{done} of {total} mutants ", end="", file=sys.stderr, flush=True)
+    )
+    killers = {outcome.mutant: [outcome.case] for outcome in power.outcomes if outcome.case is not None}
+    write(DATA / "killers.json", {"killers": killers})
+    conventional = {outcome.mutant: list(outcome.conventional) for outcome in power.outcomes}
+    return {**power.as_data(), "noticed conventionally": conventional}
+
+
+def study_matrix(processes: int, per_group: int, stamp: str) -> dict[str, Any]:
+    """The matrix; stores it as signatures."""
+    ids = tuple(case.id for case in chosen_cases(per_group))
+    matrix = filled(ids, processes, stamp)
+    write(DATA / "signatures.json", matrix.as_data())
+    return {"only killer": matrix.unique_killers(), "diagnosis": diagnosed(matrix), **matrix.as_data()}
+
+
 def main() -> None:
-    """Run the study and store it."""
+    """Run the parts and store them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("all", "power", "matrix"), default="all")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--per-group", type=int, default=0)
     options = parser.parse_args()
-    began, stamp = time.perf_counter(), f"{judge_hash()} {catalogue_hash()}"
-    ids = tuple(case.id for case in chosen_cases(options.per_group))
-    matrix = filled(ids, options.processes, stamp)
+    judge, catalogue = judge_hash(), catalogue_hash()
+    parts = ("power", "matrix") if options.part == "all" else (options.part,)
     DATA.mkdir(exist_ok=True)
-    write(DATA / "signatures.json", matrix.as_data())
-    power = run_power(options.processes)
-    killers = {outcome.mutant: [outcome.case] for outcome in power.outcomes if outcome.case is not None}
-    write(DATA / "killers.json", {"killers": killers})
-    data = {
-        "command": "python benchmarks/judge/kill_matrix.py " + " ".join(sys.argv[1:]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "judge": judge_hash(),
-        "catalogue": catalogue_hash(),
-        "seconds": round(time.perf_counter() - began),
-        "power": power.as_data(),
-        "equivalent": {name: mutant.summary for name, mutant in EQUIVALENT.items()},
-        "only killer": {family: names for family, names in matrix.unique_killers().items()},
-        "diagnosis": diagnosed(matrix),
-        "matrix": matrix.as_data(),
-    }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    write(RESULT, data)
-    print(f"\n{power.as_data()['killed']} of {len(MUTANTS)} killed; wrote {RESULT.relative_to(ROOT)}")
+    for part in parts:
+        began = time.perf_counter()
+        found = (
+            study_power(options.processes)
+            if part == "power"
+            else study_matrix(options.processes, options.per_group, f"{judge} {catalogue}")
+        )
+        head = {
+            "command": " ".join(["python benchmarks/judge/kill_matrix.py", *sys.argv[1:]]),
+            "date": datetime.now(UTC).date().isoformat(),
+            "judge": judge,
+            "catalogue": catalogue,
+            "wall seconds": round(time.perf_counter() - began),
+        }
+        stored = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
+        stored |= {
+            part: {**head, **found},
+            "equivalent": {name: mutant.summary for name, mutant in EQUIVALENT.items()},
+        }
+        write(RESULT, stored)
+        print(f"\n{part}: wrote {RESULT.relative_to(ROOT)}")
 
 
 def write(path: Path, data: Any) -> None:

@@ -85,7 +85,7 @@ def chosen_cases(per_group: int = 0) -> tuple[Case, ...]:
     Parameters
     ----------
     per_group : int
-        Cases of each (family, operator, dtype, level), evenly spread over the order of the suite; 0 for all.
+        Cases of each (family, operator, dtype, level), the smallest among as many even spans of the suite; 0 for all.
     """
     groups: dict[tuple[str, ...], list[Case]] = {}
     for case in select(tier="core"):
@@ -94,8 +94,14 @@ def chosen_cases(per_group: int = 0) -> tuple[Case, ...]:
     found: list[Case] = []
     for group in groups.values():
         count = min(per_group or len(group), len(group))
-        found += [group[i * len(group) // count] for i in range(count)]
+        spans = [group[i * len(group) // count : (i + 1) * len(group) // count] for i in range(count)]
+        found += [min(span, key=_size) for span in spans]
     return tuple(found)
+
+
+def _size(case: Case) -> int:
+    """Elements of the arrays of all calls."""
+    return sum(array.size for call in case.calls for array in call.arrays.values())
 
 
 def build(
