@@ -49,7 +49,8 @@ def ulp(value: Array, dtype: Any) -> Array:
     True
     """
     info = np.finfo(dtype)
-    exponent = np.frexp(np.abs(np.asarray(value, dtype=np.float64)))[1] - 1
+    size = np.abs(np.asarray(value, dtype=np.float64))
+    exponent = np.where(size > 0, np.frexp(size)[1] - 1, int(info.minexp))
     return np.asarray(np.ldexp(1.0, np.maximum(exponent, int(info.minexp)) - int(info.nmant)))
 
 

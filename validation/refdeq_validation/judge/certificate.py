@@ -130,6 +130,11 @@ def certify(problem: Problem, x: Array, z: Array, claimed: float, error: Array) 
     """
     if problem.activation not in CURVATURE:
         return None
+    with np.errstate(all="ignore"):
+        return _certified(problem, x, z, claimed, error)
+
+
+def _certified(problem: Problem, x: Array, z: Array, claimed: float, error: Array) -> Certificate | None:
     cell, z = _Cell(problem, x), z.ravel().astype(np.longdouble)
     try:
         inverse, defect = cell.operator(z)
