@@ -31,7 +31,7 @@ Array = np.ndarray[Any, Any]
 class Known:
     """An array known to within a radius per element; in the dtype of the run where the radius is zero.
 
-    >>> Known.exactly(np.ones(2)).error.sum()
+    >>> float(Known.exactly(np.ones(2)).error.sum())
     0.0
     """
 
