@@ -51,6 +51,8 @@ class Session:
 
     def set_state(self, r, a, count):
         count = self.checked("count", count, np.shape(count)[:1], np.int64)
+        if (count < 0).any():
+            raise ValueError(f"count: expected numbers >= 0, got {count}")
         r = self.checked("r", r, (len(count), self.inputs))
         self.a = self.checked("a", a, (len(count), self.outputs)).copy()
         self.r, self.count, self.batch = r.copy(), count.copy(), len(count)

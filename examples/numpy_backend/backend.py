@@ -18,6 +18,8 @@ class Session:
 
     def step(self, u, mask, y):
         self.check("u", u, self.batch, self.weight.shape[1])
+        self.check("mask", mask, self.batch, self.weight.shape[1], bool)
+        self.check("y", y, self.batch, self.weight.shape[0])
         delta, start, refresh = u - self.r, (self.count == 0)[:, None], self.rule.refresh  # D-1, D-5
         sent = ~(np.abs(delta) <= self.tau) | start  # D-2, "gt": written so that a NaN is sent
         again = ((self.count % refresh == 0)[:, None] & ~start) if refresh else np.zeros_like(start)  # D-12
@@ -33,14 +35,16 @@ class Session:
     def set_state(self, r, a, count):
         for name, array, width in (("r", r, self.weight.shape[1]), ("a", a, self.weight.shape[0])):
             self.check(name, array, len(count), width)
+        if count.dtype != np.int64 or (count < 0).any():
+            raise ValueError(f"count: expected int64 >= 0, got {count!r}")
         self.batch, self.r, self.a, self.count = len(count), r.copy(), a.copy(), count.copy()
 
     def get_state(self, r, a):
         r[...], a[...] = self.r, self.a
 
-    def check(self, name, array, batch, width):
-        if array.shape != (batch, width) or array.dtype != self.dtype:
-            raise ValueError(f"{name}: expected {self.dtype} {(batch, width)}, got {array.dtype} {array.shape}")
+    def check(self, name, array, batch, width, dtype=None):
+        if array.shape != (batch, width) or array.dtype != (dtype or self.dtype):
+            raise ValueError(f"{name}: expected {dtype or self.dtype} {(batch, width)}, got {array.dtype} {array.shape}")
 
 
 class Backend:
