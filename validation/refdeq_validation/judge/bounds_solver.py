@@ -7,6 +7,7 @@ the functions here carry radii through the operations of a solver, each rounding
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,14 @@ def ulp(value: Array, dtype: Any) -> Array:
 
 def rounding(value: Array, dtype: Any) -> Array:
     """Largest error of rounding a value to a dtype once: ``u |value| + eta``."""
-    return np.asarray(unit_roundoff(np.dtype(dtype)) * np.abs(value) + underflow(np.dtype(dtype)))
+    unit, lost = _constants(np.dtype(dtype))
+    return np.asarray(unit * np.abs(value) + lost)
+
+
+@functools.cache
+def _constants(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Unit roundoff and half the least subnormal; looking dtypes up by name is slow."""
+    return unit_roundoff(dtype), underflow(dtype)
 
 
 def exact_activation(name: str, x: Array) -> Array:
