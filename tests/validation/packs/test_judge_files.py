@@ -7,12 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from refdeq_validation.cases.negative import IN_PROCESS
+from refdeq_validation.cases.suite import all_cases
 from refdeq_validation.judge.judging import judge
-from refdeq_validation.lab.session import CLAIMS
+from refdeq_validation.lab.session import CLAIMS, Lab
+from refdeq_validation.packs.export import export_pack
 from refdeq_validation.packs.judge_files import judge_pack, judge_responses
 from refdeq_validation.packs.reading import read_manifest, read_pack
 from refdeq_validation.packs.responses import read_responses, response_text
 from refdeq_validation.packs.tensors import write_tensors
+from refdeq_validation.protocol.execute import execute
 from refdeq_validation.protocol.transcript import Transcript
 
 from refdeq.errors import FileFormatError
@@ -188,6 +192,8 @@ def test_errors_that_were_not_asked_for_fail(pack, response, kind, expected):
     row.pop("results")
     row.update(error=kind, text="no")
     assert verdicts(pack, rewrite(response, lines))[row["case"]].disposition == expected
+    lines = [line for line in lines if line.get("case") != row["case"] or line["call"] <= row["call"]]
+    assert verdicts(pack, rewrite(response, lines))[row["case"]].disposition == expected
 
 
 def test_files_of_the_pack_are_no_answers(pack, response, tmp_path):
@@ -209,6 +215,15 @@ def test_what_is_not_claimed_does_not_apply(pack, response):
     narrow = replace(CLAIMS, dtypes=("float32",))
     found = verdicts(pack, response, narrow)
     assert {result.disposition for result in found.values()} == {"passed", "not_applicable"}
+
+
+def test_cases_about_memory_do_not_apply_to_files(tmp_path):
+    odd = [case for case in all_cases() if IN_PROCESS in case.flags and case.problem.op == "Gemm"][:2]
+    manifest = export_pack(tmp_path / "odd", odd, "some")
+    (tmp_path / "response.jsonl").write_text(response_text(manifest["prompt"], [execute(case, Lab(), CLAIMS) for case in odd]))
+    found = verdicts(tmp_path / "odd", tmp_path / "response.jsonl")
+    assert [result.disposition for result in found.values()] == ["not_applicable"] * 2
+    assert judge_pack(tmp_path / "odd", tmp_path / "response.jsonl", CLAIMS, self_proof=False).exit_code() == 3
 
 
 def test_answers_of_nothing_pass_nowhere(pack, cases, transcripts, tmp_path):

@@ -61,6 +61,7 @@ def test_fresh_packs_are_right(pack, blind):
     ("damage", "said"),
     [
         (lambda folder: (folder / "LICENSE").write_text("mine"), "LICENSE was changed"),
+        (lambda folder: (folder / "LICENSE").write_text((folder / "LICENSE").read_text().swapcase()), "LICENSE was changed"),
         (lambda folder: (folder / "README.md").unlink(), "README.md is missing"),
         (lambda folder: (folder / "extra").write_text(""), "not listed"),
         (lambda folder: (folder / "SHA256SUMS").write_text(""), "SHA256SUMS"),

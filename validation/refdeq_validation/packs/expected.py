@@ -98,7 +98,8 @@ def _step(problem: Problem, node: LinearNode, u: Array, state: _State) -> tuple[
     margin = np.abs(np.abs(delta.astype(np.float64)) - tau.astype(np.float64))
     step = {"mask": mask, "r": r, "a": a, "fresh": start | refresh, "sum_hi": high, "sum_lo": low, "gauge": gauge, "k": k}
     step["y"] = a if _is_folded(problem) else node.output(a)
-    least = np.nanmin(margin.reshape(len(u), int(np.prod(u.shape[1:]))), axis=1, initial=np.inf)  # a NaN difference is always sent: no margin
+    margin = margin.reshape(len(u), int(np.prod(u.shape[1:])))
+    least = np.nanmin(margin, axis=1, initial=np.inf)  # a NaN difference is always sent: no margin
     step["margin"] = np.where(start, np.inf, least)
     return (step, terms, taken), _State(r, a, state.count + 1)
 

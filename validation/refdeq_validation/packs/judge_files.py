@@ -9,6 +9,7 @@ from pathlib import Path
 from refdeq_validation.applicability import why_not
 from refdeq_validation.canary_run import run_canaries
 from refdeq_validation.cases.model import Case
+from refdeq_validation.cases.negative import IN_PROCESS
 from refdeq_validation.cases.profiles import PROFILES
 from refdeq_validation.judge.judging import judge
 from refdeq_validation.packs.reading import Pack, read_pack
@@ -18,6 +19,8 @@ from refdeq_validation.running import Result, SuiteRun
 from refdeq_validation.suites import check_cases, grant
 
 __all__ = ["judge_pack", "judge_responses"]
+
+IN_MEMORY = "the case is about arrays in memory, which files cannot show"
 
 ONCE = "answers were read from files: each case was executed once, so repetition and what happens to arrays were not observed"
 
@@ -100,7 +103,7 @@ def judge_responses(
 
 
 def _result(case: Case, responses: Responses, claims: Claims) -> Result:
-    reason = why_not(case, claims)
+    reason = why_not(case, claims) or (IN_MEMORY if IN_PROCESS in case.flags else "")
     if reason:
         return Result(case, "not_applicable", reason=reason)
     gap, transcript = responses.missing.get(case.id, ""), responses.transcripts[case.id]

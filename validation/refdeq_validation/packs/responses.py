@@ -21,6 +21,7 @@ from refdeq_validation.packs.reading import Pack
 from refdeq_validation.packs.rows import canonical
 from refdeq_validation.packs.schemas import first_problem
 from refdeq_validation.packs.tensors import bit_string, from_bit_string, unpack_tensors
+from refdeq_validation.protocol.execute import may_refuse
 from refdeq_validation.protocol.problem import Problem
 from refdeq_validation.protocol.transcript import Answer, Transcript
 
@@ -206,7 +207,7 @@ def _collected(cases: Iterable[Case], given: Mapping[str, Mapping[int, Answer]])
             else:
                 found.missing[case.id] = f"call {t} ({call.name}) was not answered"
                 break
-            if transcript.answers[-1].error and not call.refused:
+            if transcript.answers[-1].error and not may_refuse(call):
                 break
         found.transcripts[case.id] = transcript
     return found
