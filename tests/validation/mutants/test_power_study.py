@@ -12,7 +12,7 @@ from refdeq_validation.mutants import power
 from refdeq_validation.mutants.catalogue import FAMILIES, MUTANTS, Edit, Mutant
 from refdeq_validation.mutants.conventional import CRITERIA, noticed
 from refdeq_validation.mutants.diagnosis import rank, rank_among, stored_matrix
-from refdeq_validation.mutants.killing import Subject, first_kill, promising
+from refdeq_validation.mutants.killing import Subject, first_kill, placements_of, promising
 from refdeq_validation.mutants.matrix import KillMatrix, build, chosen_cases, decode, encode
 from refdeq_validation.mutants.planting import load
 
@@ -138,7 +138,7 @@ def test_a_random_part_of_the_stored_matrix_is_made_again(part: int) -> None:
     wrong = []
     for name, case, bit in pairs:
         subject = subjects.setdefault(name, Subject(MUTANTS[name]))
-        if subject.fails(by_id()[case]) is not bit:
+        if subject.fails(by_id()[case], placements_of(MUTANTS[name])) is not bit:
             wrong.append((name, case, bit))
     assert wrong == []
 

@@ -21,7 +21,7 @@ from refdeq_validation.protocol.guards import PLACEMENTS, Placement
 from refdeq_validation.protocol.transcript import Transcript
 from refdeq_validation.trials import first_difference
 
-__all__ = ["Kill", "Subject", "first_kill", "kills", "promising"]
+__all__ = ["Kill", "Subject", "first_kill", "kills", "placements_of", "promising"]
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,19 @@ def first_kill(mutant: Mutant, cases: Sequence[Case]) -> Kill:
     return Kill(mutant.name, None, subject.executed, time.perf_counter() - began)
 
 
+THOROUGH = ("contracts", "ordering")
+"""Families whose bugs show in reused sessions and between other canaries."""
+
+
+def placements_of(mutant: Mutant) -> Sequence[Placement]:
+    """Placements of a row of the matrix: all for bugs that need them, the first for the others."""
+    return PLACEMENTS if mutant.family in THOROUGH else PLACEMENTS[:1]
+
+
 def kills(mutant: Mutant, cases: Sequence[Case]) -> list[bool]:
     """Which cases notice the mutant: one row of the matrix."""
     subject = Subject(mutant)
-    return [subject.fails(case) for case in cases]
+    return [subject.fails(case, placements_of(mutant)) for case in cases]
 
 
 def promising(mutant: Mutant, cases: Sequence[Case], known: Collection[str] = ()) -> list[Case]:
