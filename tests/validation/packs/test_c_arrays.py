@@ -62,6 +62,7 @@ BROKEN = {
     "order": (1, ("delta_gemv_step.h", SUM, SUM.replace("j = 0; j < g->inputs; j++", "j = g->inputs; j-- > 0;"))),
     "bias": (0, ("delta_gemv_step.h", "g->folded || !bias ? sum : sum + bias[i]", "sum")),
     "state not shown": (0, ("device.c", "memcpy(a, g->a, g->batch * g->outputs * (size_t)g->bits / 8);", "(void)a;")),
+    "reference not shown": (0, ("device.c", "memcpy(r, g->r, g->batch * g->inputs * (size_t)g->bits / 8);", "(void)r;")),
     "refused": (0, ("device.c", "gemv_reset(made + session, batch);\n    return 0;", "return 1;")),
     "zeros": (0, ("delta_gemv_step.h", "a[i] = sum;", "sum = 0; a[i] = sum;")),
 }

@@ -74,7 +74,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def read_pack(folder: Path) -> Pack:
     """Read a pack.
 
-    Rows are checked by the digests they carry, which cover every field of a case; :func:`lint` checks schemas too.
+    Rows are checked by the digests they carry, which cover all of a case but its witness; :func:`lint` checks schemas too.
 
     Raises
     ------
