@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
+import numpy as np
 from refdeq_validation import suites, trials
 from refdeq_validation.cases.model import Call, Case
+from refdeq_validation.judge.calls import has_arrays
+from refdeq_validation.judge.comparing import Comparer
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.lab.session import Lab, LabSession
 from refdeq_validation.protocol import integrity
@@ -42,7 +45,7 @@ class Check:
 
 def checks() -> list[Check]:
     """All of them."""
-    return [*_exit_codes(), *_trials(), *_grants(), *_findings()]
+    return [*_exit_codes(), *_trials(), *_grants(), *_findings(), *_structures()]
 
 
 def _case(number: int = 0) -> Case:
@@ -216,3 +219,28 @@ def _added() -> tuple[bool, int]:
     for number in range(30):
         findings.add(Failure("value", number, "a", (), "1", "2"))
     return findings.passed, findings.failed
+
+
+def _structures() -> Iterator[Check]:
+    """Results as they should be, and not: whether all are there, and how many are wrong."""
+    whole, real, small = np.zeros(2, np.int32), np.zeros(2, np.float32), np.zeros(1, np.float32)
+    wanted = {"n": ((2,), "integer"), "x": ((2,), "float32")}
+    cases = {
+        "all right": ({"n": whole, "x": real}, (True, 0)),
+        "wide integers": ({"n": whole.astype(np.int64), "x": real}, (True, 0)),
+        "numbers for integers": ({"n": real, "x": real}, (False, 1)),
+        "integers for numbers": ({"n": whole, "x": whole}, (False, 1)),
+        "the first missing": ({"x": real}, (False, 1)),
+        "the first a list": ({"n": [0, 0], "x": real}, (False, 1)),
+        "the first missing, the second wrong": ({"x": small}, (False, 2)),
+        "the first wrong": ({"n": small, "x": real}, (False, 1)),
+        "the second wrong": ({"n": whole, "x": small}, (False, 1)),
+        "nothing": ({}, (False, 2)),
+    }
+    for name, (results, outcome) in cases.items():
+
+        def looked_at(results: dict[str, object] = results) -> tuple[bool, int]:
+            findings = Findings()
+            return has_arrays(Comparer(findings), 0, results, wanted), findings.failed  # type: ignore[arg-type]
+
+        yield Check(f"structure: {name}", looked_at, outcome)

@@ -67,7 +67,7 @@ def test_a_mistake_in_the_judge_is_caught(mistake):
 def test_automatic_mutants_are_caught_or_change_nothing(name):
     total, left = survivors([module(name)], mutants_in, by_code())
     argued = {key for key in survivor_arguments() if key.startswith(f"refdeq_validation.{name}:")}
-    assert total > 5
+    assert total >= 5
     assert {mutant.key for mutant in left} == argued, [(mutant.key, mutant.function, mutant.what) for mutant in left]
 
 

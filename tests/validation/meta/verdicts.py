@@ -67,8 +67,7 @@ class Verdict:
             return findings.passed and not findings.failures and findings.failed == 0 and findings.worst <= 1.0
         if findings.passed or findings.failed < 1 or not findings.failures:
             return False
-        known = {name: value for name, value in self.first.items() if value is not ...}
-        return all(getattr(findings.failures[0], name) == value for name, value in known.items())
+        return all(getattr(findings.failures[0], name) == value for name, value in self.first.items())
 
 
 def verdicts() -> list[Verdict]:
@@ -168,7 +167,11 @@ def _violations(made: Case, claims: Claims, transcript: Transcript) -> Iterator[
     for kind in ("guard", "input_mutated", "alias", "nondeterminism", "timeout"):
         false = copy.deepcopy(transcript)
         false.violations.append(Violation(kind, 2, "seen while it ran"))
-        yield Verdict(f"violation {kind}", made, false, claims, {"kind": kind, "evaluation": 2}, None)
+        yield Verdict(f"violation {kind}", made, false, claims, {"kind": kind, "evaluation": 2, "tensor": "step"}, None)
+    late = copy.deepcopy(transcript)
+    late.violations.append(Violation("guard", len(made.calls), "seen when all was over"))
+    first = {"kind": "guard", "evaluation": len(made.calls), "tensor": ""}
+    yield Verdict("violation at the end", made, late, claims, first, None)
 
 
 def _refusals() -> Iterator[Verdict]:
