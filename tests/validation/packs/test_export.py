@@ -181,3 +181,13 @@ def test_any_changed_bit_of_a_case_shows(pack):
         edit(changed)
         with pytest.raises(FileFormatError, match="case"):
             case_of_row(changed, tensors)
+
+
+def test_the_root_of_the_tree_is_what_the_text_says():
+    files = {"b": "11" * 32, "a": "00" * 32, "c": "22" * 32}
+
+    def sha(*parts):
+        return hashlib.sha256(b"".join(parts)).digest()
+
+    leaves = [sha(b"\0", path.encode(), b"\0", bytes.fromhex(files[path])) for path in "abc"]
+    assert merkle_root(files) == "sha256:" + sha(b"\1", sha(b"\1", leaves[0], leaves[1]), leaves[2]).hex()

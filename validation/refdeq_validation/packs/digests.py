@@ -24,7 +24,7 @@ def merkle_root(files: Mapping[str, str]) -> str:
     taken for a node.
 
     >>> merkle_root({"a": "00" * 32})[:15]
-    'sha256:a6d6a47e'
+    'sha256:00ca3f97'
     """
     row = [hashlib.sha256(b"\0" + path.encode() + b"\0" + bytes.fromhex(files[path])).digest() for path in sorted(files)]
     while len(row) > 1:
