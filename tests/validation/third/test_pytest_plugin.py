@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import refdeq_validation.pytest_cases  # noqa: F401  (imported once: every run below would import it anew)
 from refdeq_validation.cases.profiles import PROFILES
 from refdeq_validation.cases.suite import select
+from refdeq_validation.lab.session import CLAIMS, Lab
+from refdeq_validation.running import run_case
 
 pytest_plugins = ("pytester",)
 
@@ -21,6 +24,14 @@ PLUGIN = [] if INSTALLED else ["-p", "refdeq_validation.pytest_plugin"]
 EXAMPLE = Path(__file__).parents[3] / "examples" / "numpy_backend"
 PROFILE = "refdeq-f32"
 TIES = [case.id for case in select(profile=PROFILE) if case.family == "tie"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """What Numba loads when it first compiles stays loaded: the runs below forget every module that they import."""
+    case = select(profile=PROFILE, families=["tie"])[0]
+    for claims in (CLAIMS, replace(CLAIMS, order="fast", determinism="R1")):
+        assert run_case(case, Lab(), claims).disposition == "passed"
 
 
 @pytest.fixture
