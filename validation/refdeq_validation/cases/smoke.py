@@ -50,6 +50,7 @@ SLUGS: Mapping[str, tuple[str, ...]] = {
     "gemm/sequence": ("refresh-every-3-sent-folded", "mask-of-the-step-before"),
     "gemm/reset": ("another-batch-zero-folded", "two-sessions-dense-separate", "reset-forgets-zero-separate"),
     "gemm/warm": ("phase-of-refresh-dense", "state-set-midway"),
+    "gemm/solver": ("picard-dense", "ends-budget-refdeq", "anderson-refdeq", "broyden-dense", "tie-rtol"),
     "conv/conv": (
         "everything-at-once-2d",
         "depthwise-stride-dilation-2d",
