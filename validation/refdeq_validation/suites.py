@@ -20,7 +20,7 @@ from refdeq_validation.protocol.session import Implementation
 from refdeq_validation.trials import DISPOSITIONS, Result, Trial
 from refdeq_validation.waivers import Waivers
 
-__all__ = ["ProfileOutcome", "SuiteRun", "check_cases", "conclude", "grant", "judge_cases", "run_suite"]
+__all__ = ["ProfileOutcome", "SuiteRun", "check_cases", "conclude", "grant", "judge_cases", "narrower", "run_suite"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,13 @@ class ProfileOutcome:
         Required cases.
     digest : str
         Of the list of ids.
+    model : str
+        Declared arithmetic that is narrower than the dtype of the profile, such as ``tf32``; empty for none.
+
+    Examples
+    --------
+    >>> ProfileOutcome("core-f32", True, model="tf32").label
+    'core-f32+tf32'
     """
 
     name: str
@@ -44,6 +51,12 @@ class ProfileOutcome:
     reason: str = ""
     ids: tuple[str, ...] = ()
     digest: str = ""
+    model: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name as reports show it: what was granted to a narrower declaration says so."""
+        return f"{self.name}+{self.model}" if self.model else self.name
 
 
 @dataclass
@@ -231,7 +244,7 @@ def conclude(
         claims=claims,
         planned=planned,
         results=ordered + extra,  # what nobody planned keeps the counts from closing
-        profiles=tuple(grant(name, results, power) for name in names),
+        profiles=tuple(grant(name, results, power, claims) for name in names),
         required=tuple(profiles),
         canaries=killed,
         vacuous=tuple(vacuous),
@@ -251,7 +264,7 @@ def check_cases(cases: Iterable[Case]) -> list[str]:
     return found
 
 
-def grant(name: str, results: Sequence[Result], power: float | None) -> ProfileOutcome:
+def grant(name: str, results: Sequence[Result], power: float | None, claims: Claims | None = None) -> ProfileOutcome:
     """Whether a profile is granted: every required case ran and passed, and no canary survived."""
     if name not in PROFILES:
         raise ArgumentError("profile", expected=f"one of {', '.join(PROFILES)}", got=repr(name))
@@ -264,7 +277,19 @@ def grant(name: str, results: Sequence[Result], power: float | None) -> ProfileO
         reason = "the profile requires no case"
     elif not reason and power is not None and power < 1.0:
         reason = "a canary survived the selected cases"
-    return ProfileOutcome(name, not reason, reason, profile.ids, profile.digest)
+    model = "" if claims is None else narrower(claims)
+    return ProfileOutcome(name, not reason, reason, profile.ids, profile.digest, model)
+
+
+def narrower(claims: Claims) -> str:
+    """What a declaration takes less exactly than the dtype says: operands, sums, rounding; empty for none.
+
+    >>> narrower(Claims(name="mine", order="fast", multiply="tf32"))
+    'tf32'
+    """
+    operands = "" if claims.multiply == "same" else claims.multiply
+    sums = "" if claims.accumulate == "same" else f"{claims.accumulate}-sums"
+    return "+".join(filter(None, (operands, sums, "truncated" if claims.rounding == "truncate" else "")))
 
 
 def _run_twice(

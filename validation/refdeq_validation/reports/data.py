@@ -81,7 +81,7 @@ def report_data(
         "verdict": VERDICTS[code],
         "exit_code": 0 if code == 3 and allow_incomplete and found["passed"] else code,
         "incomplete_allowed": allow_incomplete,
-        "profile": ", ".join(dict.fromkeys(profile.name for suite in suites for profile in suite.profiles)) or None,
+        "profile": ", ".join(dict.fromkeys(profile.label for suite in suites for profile in suite.profiles)) or None,
         "suite": {"refdeq": refdeq.__version__, "semantics": SEMANTICS_VERSION},
         "pack": {"digest": f"sha256:{_digest(cases)}", "cases": len(cases)},
         "backends": [backend_data(suite) for suite in suites],
@@ -124,7 +124,7 @@ def backend_data(suite: SuiteRun) -> dict[str, Any]:
         "seconds": round(suite.seconds, 3),
         "profiles": [
             {
-                "name": profile.name,
+                "name": profile.label,
                 "granted": profile.granted and valid,
                 "reason": profile.reason or (None if valid else "the run is invalid"),
                 "required": len(profile.ids),
