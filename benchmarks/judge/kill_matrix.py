@@ -22,7 +22,7 @@ from typing import Any
 from refdeq_validation.mutants.catalogue import EQUIVALENT, MUTANTS
 from refdeq_validation.mutants.diagnosis import rank_among
 from refdeq_validation.mutants.matrix import KillMatrix, build, chosen_cases
-from refdeq_validation.mutants.power import run_power
+from refdeq_validation.mutants.power import run_power, stored_killers
 from refdeq_validation.mutants.provenance import catalogue_hash
 from refdeq_validation.provenance import judge_hash
 
@@ -72,7 +72,7 @@ def study_power(processes: int) -> dict[str, Any]:
         processes, lambda done, total: print(f"\r{done} of {total} mutants ", end="", file=sys.stderr, flush=True)
     )
     killers = {outcome.mutant: [outcome.case] for outcome in power.outcomes if outcome.case is not None}
-    write(DATA / "killers.json", {"killers": killers})
+    write(DATA / "killers.json", {"killers": {**stored_killers(), **killers}})
     conventional = {outcome.mutant: list(outcome.conventional) for outcome in power.outcomes}
     return {**power.as_data(), "noticed conventionally": conventional}
 

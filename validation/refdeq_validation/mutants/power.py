@@ -17,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from refdeq_validation.cases.model import Case
-from refdeq_validation.cases.suite import select
+from refdeq_validation.cases.suite import by_id, select
 from refdeq_validation.mutants.catalogue import EQUIVALENT, FAMILIES, MUTANTS, Mutant
 from refdeq_validation.mutants.conventional import CRITERIA, noticed
 from refdeq_validation.mutants.killing import first_kill, promising
@@ -132,14 +132,16 @@ def _in_parallel(names: Sequence[str], processes: int) -> Any:
 
 def study(name: str) -> Outcome:
     """One mutant: the first case that notices it, and the conventional criteria."""
-    mutant = MUTANTS[name]
-    kill = first_kill(mutant, promising(mutant, cases_of_power(), stored_killers().get(name, ())))
+    mutant, known = MUTANTS[name], stored_killers().get(name, ())
+    cases = cases_of_power()
+    large = [by_id()[one] for one in known if one in by_id() and by_id()[one] not in cases]
+    kill = first_kill(mutant, promising(mutant, [*large, *cases], known))
     return Outcome(name, mutant.family, kill.case, kill.executed, noticed(load(mutant)))
 
 
 @cache
 def cases_of_power() -> tuple[Case, ...]:
-    """Cases that mutants are run on: all but those of the full tier."""
+    """Cases that every mutant is run on: all but those of the full tier, which only those are run on that need them."""
     return select(tier="core")
 
 
