@@ -22,7 +22,7 @@ RESULT = Path(__file__).resolve().parents[1] / "results" / "judge" / "holdout.js
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--every", type=int, default=1, help="judge every n-th mutant only; nothing is stored then")
+    parser.add_argument("--every", type=int, default=1, help="judge every n-th mutant only; the stored run says so")
     options = parser.parse_args()
     mutants = list(all_mutants())[:: options.every]
     with Progress() as progress:
@@ -37,24 +37,23 @@ def main() -> None:
     for mutant in survivors:
         if mutant.key not in arguments:
             print(f"survives: {mutant.key} {mutant.operator}\n  {mutant.before}\n  {mutant.after}")
-    if options.every == 1:
-        data = {
-            "command": "python benchmarks/judge/holdout.py",
-            "date": datetime.now(UTC).date().isoformat(),
-            "source_hash": source_hash(),
-            "mutants": len(outcomes),
-            "killed": killed,
-            "equivalent": len(argued),
-            "rate": rate,
-            "kinds": dict(Counter(outcome.how for outcome in outcomes if outcome.killer).most_common()),
-            "survivors": [
-                {"key": m.key, "operator": m.operator, "before": m.before, "after": m.after, "argument": arguments.get(m.key)}
-                for m in survivors
-            ],
-            "killers": {outcome.mutant.key: outcome.killer for outcome in outcomes if outcome.killer},
-        }
-        RESULT.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        print(f"stored in {RESULT.name}")
+    data = {
+        "command": f"python benchmarks/judge/holdout.py --every {options.every}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "source_hash": source_hash(),
+        "mutants": len(outcomes),
+        "killed": killed,
+        "equivalent": len(argued),
+        "rate": rate,
+        "kinds": dict(Counter(outcome.how for outcome in outcomes if outcome.killer).most_common()),
+        "survivors": [
+            {"key": m.key, "operator": m.operator, "before": m.before, "after": m.after, "argument": arguments.get(m.key)}
+            for m in survivors
+        ],
+        "killers": {outcome.mutant.key: outcome.killer for outcome in outcomes if outcome.killer},
+    }
+    RESULT.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    print(f"stored in {RESULT.name}")
 
 
 if __name__ == "__main__":

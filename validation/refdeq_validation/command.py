@@ -54,7 +54,7 @@ def validate(
     summary: Annotated[Path | None, typer.Option(help="The report as short Markdown.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report instead of the tables.")] = False,
 ) -> None:
-    """Judge backends and other implementations by replaying every transition of their own runs.
+    """Judge backends by replaying every transition of their own runs.
 
     Masks and memory must be bitwise right, sums bitwise (strict) or within a proved bound (fast): over the cases of the suite
     through the public protocol, and for backends of refdeq over designed graphs and the trained cells on all their inputs.

@@ -38,7 +38,7 @@ def export(
     lint: Annotated[bool, _LINT] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Write the cases of a profile as a pack: plain files for any language.
+    """Write the cases of a profile as files for any language.
 
     A pack holds questions, exact expected values (never tolerances) and digests of everything; the same suite gives the same
     bytes on every machine. Answers are judged by refdeq judge.
