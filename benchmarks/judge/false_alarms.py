@@ -49,16 +49,24 @@ def judge_block(name: str, block: int | None) -> dict[str, object]:
     variant = VARIANTS[name]
     implementation, claims = variant.implementation(), variant.claims
     executions: dict[str, int] = {}
-    alarms, decisions, worst = [], 0, 0.0
+    alarms, decisions, worst, unclaimed = [], 0, 0.0, 0
     for dtype, case in cases_of(block):
         if why_not(case, claims):
             continue
         findings = judge(case, execute(case, implementation, claims), claims)
         executions[dtype] = executions.get(dtype, 0) + 1
+        unclaimed += not findings.passed and not findings.failed
         decisions, worst = decisions + findings.decisions, max(worst, findings.worst)
-        if not findings.passed:
+        if findings.failed:
             alarms.append({"variant": name, "case": case.id, "failure": [f.sentence() for f in findings.failures[:1]]})
-    return {"variant": name, "executions": executions, "decisions": decisions, "worst": worst, "alarms": alarms}
+    return {
+        "variant": name,
+        "executions": executions,
+        "decisions": decisions,
+        "worst": worst,
+        "unclaimed": unclaimed,
+        "alarms": alarms,
+    }
 
 
 def main() -> None:
@@ -102,7 +110,9 @@ def _joined(parts: list[dict[str, object]]) -> dict[str, object]:
         for dtype, count in part["executions"].items():
             executions[dtype] = executions.get(dtype, 0) + count
     decisions = sum(part["decisions"] for part in parts)
-    return {"executions": executions, "decisions": decisions, "worst": max(part["worst"] for part in parts)}
+    unclaimed = sum(part["unclaimed"] for part in parts)
+    worst = max(part["worst"] for part in parts)
+    return {"executions": executions, "decisions": decisions, "worst": worst, "unclaimed": unclaimed}
 
 
 if __name__ == "__main__":

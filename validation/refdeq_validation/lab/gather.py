@@ -72,5 +72,5 @@ def patches(problem: Problem, image: Array, out_sites: tuple[int, ...]) -> tuple
         put = np.ix_(np.arange(batch), *places)
         found[(*put, *tap)] = np.moveaxis(image[np.ix_(np.arange(batch), np.arange(channels), *sources)], 1, -1)
         inside[(*put, *tap)] = True
-    rows = batch * int(np.prod(out_sites))
-    return found.reshape(rows, -1), inside.reshape(rows, -1)
+    shape = (batch * int(np.prod(out_sites)), int(np.prod(kernel)) * channels)  # both by number: a batch may be empty
+    return found.reshape(shape), inside.reshape(shape)
