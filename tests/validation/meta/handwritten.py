@@ -50,7 +50,8 @@ MISTAKES: dict[str, Place] = {
     "the bound ignores how much was sent": ("judge.bounds", "accumulate", "leaves = (k + (1 + extra))", "leaves = (64 + 0 * k)"),
     "the bound is that of a narrower format": ("judge.bounds", "accumulate", "growth = leaves * model.adds.unit", "growth = leaves * 2.0**-11"),
     "the bound is absolute": ("judge.bounds", "accumulate", "limit = sum(terms.values()) * INFLATION", "limit = sum(terms.values()) * INFLATION + 1e-6"),
-    "a sum of zeros may be anything": ("judge.bounds", "accumulate", "exact = gauge == 0.0", "exact = gauge < 0.0\n    gauge = gauge + 1.0\n    terms = {'sum': gauge}\n    unclaimed = gauge > np.inf"),
+    "a sum of zeros may be anything": ("judge.bounds", "accumulate", "limit = np.where(exact, 0.0,", "limit = np.where(exact, np.inf,"),
+    "a sum of zeros may underflow": ("judge.bounds", "accumulate", "exact = gauge == 0.0", "exact = gauge < 0.0"),
     # ------------------------------------------------------------------------------------------------------- wrong expectations
     "ties the other way": ("judge.arithmetic", "decide_all", "<= ", "< "),
     "the state is not taken over": ("judge.steps", "_Steps._judge_step", 'state.a = results["a"]', "pass"),

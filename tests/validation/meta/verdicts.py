@@ -11,6 +11,7 @@ import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -219,8 +220,8 @@ def _zeros() -> Iterator[Verdict]:
         idle = gemm(dtype, shift=False)
         idle.weight[2] = 0.0
         made = case(f"zero-row-{dtype}", idle, walk(idle))
-        for t in (1, 2):
-            yield _one_number(made, FAST, t, "a", (1, 2), float(np.finfo(dtype).tiny))
+        for t, least in product((1, 2), (np.finfo(dtype).tiny, np.finfo(dtype).smallest_subnormal)):
+            yield _one_number(made, FAST, t, "a", (1, 2), float(least))
 
 
 def _infinities() -> Iterator[Verdict]:

@@ -31,6 +31,7 @@ FIRST: tuple[str, ...] = (
     "sequence-sine-paper-float64",
     "sequence-either-paper-float64",
     "sequence-atol-paper-float64",
+    "sequence-resting-paper-float64",
     "sequence-linf-nonfinite-paper-float64",
     "decision-atol-paper-float64",
     "decision-rtol-paper-float64",
