@@ -8,6 +8,7 @@ from typing import Any
 
 from refdeq.errors import ArgumentError
 from refdeq_validation.cases import (
+    beyond,
     certificate,
     convolutions,
     determinism,
@@ -26,6 +27,7 @@ from refdeq_validation.cases import (
     shapes,
     solve_sequences,
     solver,
+    solver_limits,
     special,
     storage,
     ties,
@@ -71,6 +73,8 @@ GENERATORS: tuple[Generator, ...] = (
     certificate.cases,
     gradient.cases,
     gaps.cases,
+    beyond.cases,
+    solver_limits.cases,
 )
 """One per file: called with a dtype, each yields cases. A new family is one line here and its name in ``model.FAMILIES``."""
 

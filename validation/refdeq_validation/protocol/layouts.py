@@ -55,6 +55,7 @@ def laid_out(values: Array, layout: str) -> Array:
 _WRONG: Mapping[str, Callable[[Array, Array], tuple[Array, Array]]] = {
     "mask short": lambda mask, y: (mask[:, :-1].copy(), y),
     "mask dtype": lambda mask, y: (mask.astype(y.dtype), y),
+    "mask bytes": lambda mask, y: (mask.view(np.uint8), y),
     "y short": lambda mask, y: (mask, y[:, :-1].copy()),
     "y batch": lambda mask, y: (mask, np.concatenate([y, y])),
     "y dtype": lambda mask, y: (mask, y.astype("float64" if y.dtype == np.float32 else "float32")),
