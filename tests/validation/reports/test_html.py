@@ -77,7 +77,18 @@ def test_failures_show_bits_pattern_and_command(reports):
     for text in (failure["expected"], failure["expected_bits"], failure["actual_bits"], failure["pattern"], "f32:", "f64:"):
         assert text in page
     assert data["results"][0]["repro"] in page
-    assert "no signature table" in page or data["backends"][0]["diagnosis"]["signatures"]
+    note = data["backends"][0]["diagnosis"]["note"]  # the cases are this test's own: no stored bug was run on them
+    assert note
+    assert note in page
+
+
+def test_likely_bugs_are_named_with_their_likeness(reports):
+    data = copy.deepcopy(reports["nonconformant"])
+    signature = {"bug_type": "TAIL", "name": "last <column> left out", "score": 0.625}
+    data["backends"][0]["diagnosis"].update(signatures=[signature], note=None)
+    page = html.render(data)
+    assert "<code>last &lt;column&gt; left out</code>" in page
+    assert "value='0.625'" in page
 
 
 def test_a_huge_report_stays_small_and_says_what_it_left_out(reports):
