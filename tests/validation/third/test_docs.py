@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from refdeq_validation.cases.model import FAMILIES, LEVELS
+from refdeq_validation.cases.suite import by_id
 from refdeq_validation.exit_codes import EXIT_CODES
 from refdeq_validation.protocol.loading import read_manifest
 from refdeq_validation.protocol.manifest import _CHOICES, _LISTS, Claims
 from refdeq_validation.waivers import read_waivers
+
+from refdeq.types import Status
 
 ROOT = Path(__file__).parents[3]
 GUIDE, JUDGE = ROOT / "docs" / "adding-a-backend.md", ROOT / "docs" / "validation.md"
@@ -89,6 +92,21 @@ def test_levels_and_families_are_all_there():
         name for row in re.findall(r"^\| (`[\w`, ]+`) \| .* \|$", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     assert set(FAMILIES) <= told
+
+
+def test_the_cases_that_the_documentation_names_exist():
+    pages = {path.name: path.read_text(encoding="utf-8") for path in [*GUIDE.parent.glob("*.md"), ROOT / "README.md"]}
+    named = {(name, case) for name, text in pages.items() for case in re.findall(r"\b(?:gemm|conv)/\w+/[\w-]+", text)}
+    assert {name for name, _ in named} >= {GUIDE.name, "protocol.md", "reports.md"}
+    assert not {(name, case) for name, case in named if case not in by_id()}
+
+
+def test_statuses_of_the_guide_are_those_of_the_code():
+    head, names = re.search(r"^  \| (0 \|.*)\n  \|[-|]+\n  \| (.*) \|$", TEXTS[GUIDE.name], re.MULTILINE).groups()
+    numbers = [int(number) for number in re.findall(r"\d", head)]
+    assert {int(status): status.name for status in Status} == dict(
+        zip(numbers, [name.split()[0] for name in names.split(" | ")], strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", TEXTS)
