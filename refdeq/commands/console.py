@@ -19,8 +19,11 @@ class ResultConsole(Console):
 
 
 def result_console(width: int = 120) -> ResultConsole:
-    """Console on stdout; `width` columns where the output is not a terminal, so that tables in logs are not cut."""
-    return ResultConsole(width=None if sys.stdout.isatty() else width, highlight=False, soft_wrap=False)
+    """Console on stdout; `width` columns where the output is not a terminal, so that tables in logs are not cut.
+
+    Names hold colons (``module:x:y``), which must not become emoji.
+    """
+    return ResultConsole(width=None if sys.stdout.isatty() else width, highlight=False, soft_wrap=False, emoji=False)
 
 
 def progress_bar() -> Progress:

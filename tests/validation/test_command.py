@@ -72,7 +72,7 @@ def test_reference_is_granted_on_a_quick_sine_cell(validate):
     assert result.exit_code == 0, result.output
     assert report["verdict"] == "granted"
     assert {name: count for name, count in report["counts"].items() if count} == {"planned": 5, "passed": 5}
-    assert "granted" in result.stdout
+    assert "passed: 5 planned" in result.stdout  # no profile was judged, so nothing was granted
 
 
 def test_quick_designed_cases_cover_every_preset(validate):

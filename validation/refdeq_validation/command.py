@@ -6,6 +6,7 @@ import json
 import os
 import time
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,10 +74,10 @@ def validate(
         if path is not None and (not path.parent.is_dir() or path.is_dir()):
             raise ArgumentError(name, expected="a file name in an existing folder", got=path)
     cells, presets = _select(cell, preset, narrowed=bool(profile or case or tier in ("smoke", "core")))
-    cases, unmatched = _cases(profile, tier or ("smoke" if quick else "full"), case) if "cases" in cells else ((), [])
+    cases = _cases(profile, tier or ("smoke" if quick else "full"), case) if "cases" in cells else ()
     if list_ids:
         print("\n".join(entry.id for entry in cases))
-        raise typer.Exit(4 if unmatched or not cases else 0)
+        raise typer.Exit(0 if cases else 4)
     if power:
         from refdeq_validation.mutants.power import report_power
 
@@ -90,9 +91,9 @@ def validate(
         if path is not None:
             path.unlink(missing_ok=True)  # a run that never ends must not leave the verdict of another behind
     suites, rows = _run(found, request, selection)
-    code = _exit_code(found, suites, selection, rows, unmatched)
+    code = _exit_code(found, suites, selection, rows)
     data = _report(found, suites, selection, rows, code, allow_incomplete, time.perf_counter() - began)
-    _write(data, rows, found, unmatched, as_json, json=report, html=html, junit=junit, summary=summary)
+    _write(data, rows, as_json, json=report, html=html, junit=junit, summary=summary)
     announce()
     raise typer.Exit(data["exit_code"])
 
@@ -121,8 +122,8 @@ def _select(cells: list[str] | None, presets: list[str] | None, narrowed: bool) 
     return list(cells or (["cases"] if narrowed else known)), list(presets or PRESET_NAMES)
 
 
-def _cases(profiles: list[str] | None, tier: str, ids: list[str] | None) -> tuple[tuple[Case, ...], list[str]]:
-    """Selected cases in the order of the suite, and ids that no case has."""
+def _cases(profiles: list[str] | None, tier: str, ids: list[str] | None) -> tuple[Case, ...]:
+    """Selected cases in the order of the suite."""
     from refdeq_validation.cases.profiles import PROFILES
     from refdeq_validation.cases.suite import all_cases, by_id, select
 
@@ -130,11 +131,21 @@ def _cases(profiles: list[str] | None, tier: str, ids: list[str] | None) -> tupl
     if unknown:
         raise ArgumentError("--profile", expected=f"one of {', '.join(PROFILES)}", got=unknown[0])
     if ids:
-        return tuple(entry for entry in all_cases() if entry.id in set(ids)), [name for name in ids if name not in by_id()]
+        absent = next((name for name in ids if name not in by_id()), None)
+        if absent is not None:
+            raise ArgumentError("--case", expected="the id of a case", got=absent, hint=_nearest(absent, list(by_id())))
+        return tuple(entry for entry in all_cases() if entry.id in set(ids))
     if profiles:
         wanted = {name for profile in profiles for name in PROFILES[profile].ids}
-        return tuple(entry for entry in select(tier=tier) if entry.id in wanted), []
-    return select(tier=tier), []
+        return tuple(entry for entry in select(tier=tier) if entry.id in wanted)
+    return select(tier=tier)
+
+
+def _nearest(name: str, ids: list[str]) -> str:
+    """What may have been meant by an id that no case has, and how to list them all."""
+    near = get_close_matches(name, ids, n=1)
+    listing = "refdeq validate --tier full --list prints all ids"
+    return f"did you mean {near[0]}? {listing}" if near else listing
 
 
 def _waivers(skips: Path | None, xfails: Path | None, profiles: list[str]) -> Waivers:
@@ -182,7 +193,7 @@ def _run(found: Found, request: Request, selection: Selection) -> tuple[list[Sui
     return suites, rows
 
 
-def _exit_code(found: Found, suites: list[SuiteRun], selection: Selection, rows: list[Row], unmatched: list[str]) -> int:
+def _exit_code(found: Found, suites: list[SuiteRun], selection: Selection, rows: list[Row]) -> int:
     from refdeq_validation import report as reporting
     from refdeq_validation.exit_codes import worst
     from refdeq_validation.schedule import planned_ids
@@ -190,7 +201,6 @@ def _exit_code(found: Found, suites: list[SuiteRun], selection: Selection, rows:
     planned = len(planned_ids(selection))
     codes = [suite.exit_code() for suite in suites]
     codes += [reporting.exit_code(rows, planned)] if planned else []
-    codes += [4] if unmatched else []
     codes += [3] if found.named else []
     codes += [5] if found.broken else []
     return worst(codes) if codes else 4
@@ -223,14 +233,12 @@ def _report(
     )
 
 
-def _write(
-    data: dict[str, Any], rows: list[Row], found: Found, unmatched: list[str], as_json: bool, **paths: Path | None
-) -> None:
+def _write(data: dict[str, Any], rows: list[Row], as_json: bool, **paths: Path | None) -> None:
     """Write the reports, and print the JSON or the tables."""
     from refdeq.commands.console import result_console
     from refdeq_validation import report as reporting
     from refdeq_validation.reports.terminal import print_suites
-    from refdeq_validation.reports.wording import reasons
+    from refdeq_validation.reports.wording import outcome, reasons
     from refdeq_validation.reports.writing import announce, write_reports
 
     write_reports(data, **paths)
@@ -241,17 +249,12 @@ def _write(
     print_suites(console, data)
     if rows:
         reporting.print_table(console, rows)
-    for name, reason in found.unavailable:
-        console.print(f"[yellow]cannot run[/yellow] {name}: {reason}", highlight=False)
-    for name in unmatched:
-        console.print(f"[red]no case[/red] has the id {name}", highlight=False)
     for text in reasons(data):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     tally = data["counts"]
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in tally.items() if name != "planned" and count)
     seconds = data["environment"]["seconds"]
-    console.print(
-        f"{data['verdict']}: {tally['planned']} planned, {told or 'nothing ran'}; {seconds:.0f} s; report in {paths['json']}"
-    )
+    text = f"{outcome(data)}: {tally['planned']} planned, {told or 'nothing ran'}; {seconds:.0f} s; report in {paths['json']}"
+    console.print(text, highlight=False, markup=False)
     for line in announce(data, os.environ):
         print(line)

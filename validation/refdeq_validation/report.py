@@ -45,7 +45,7 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
     )
     for declaration in dict.fromkeys(row.declaration for row in rows):
         table = Table(
-            title=declaration,
+            title=escape(declaration),
             title_justify="left",
             title_style="bold",
             box=box.SIMPLE_HEAD,
@@ -61,9 +61,9 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
                 table.add_row(*_cells(row))
         console.print(table)
     for row in rows:
-        title = f"{row.declaration}, {row.cell}, {row.preset}"
+        title = escape(f"{row.declaration}, {row.cell}, {row.preset}")
         if row.error:
-            console.print(f"[red]error[/red] {title}: {row.error}", highlight=False)
+            console.print(f"[red]error[/red] {title}: {escape(row.error)}", highlight=False)
         for failure in row.findings.failures[:3]:
             console.print(f"[red]failed[/red] {title}: {escape(failure.sentence())}", highlight=False)
         if row.findings.failed > 3:

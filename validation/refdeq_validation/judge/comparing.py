@@ -50,7 +50,7 @@ class Comparer:
         """
         expected, actual = np.asarray(expected), np.asarray(actual)
         if expected.shape != actual.shape or expected.dtype.kind != actual.dtype.kind:
-            wanted, got = (expected.shape, expected.dtype), (actual.shape, actual.dtype)
+            wanted, got = (f"{array.dtype.name} of shape {array.shape}" for array in (expected, actual))
             return self.equal("structure", tensor, wanted, got)
         self.findings.values += expected.size
         good = same_bits(expected, actual)
@@ -208,8 +208,8 @@ class Comparer:
                 t,
                 tensor,
                 at,
-                show(expected[at]),
-                show(actual[at]),
+                show(expected[at], tensor),
+                show(actual[at], tensor),
                 float("nan") if error is None else float(error[at]),
                 float("nan") if limit is None else float(limit[at]),
                 len(bad),

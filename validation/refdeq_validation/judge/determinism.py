@@ -86,5 +86,5 @@ def _compare(findings: Findings, t: int, name: str, expected: Array, actual: Arr
     good = same_bits(expected, actual)
     if not good.all():
         at = tuple(int(i) for i in np.argwhere(~good)[0])
-        told = f"{show(expected[at])} as in call {against}"
-        findings.add(Failure("nondeterminism", t, name, at, told, show(actual[at]), failing=int((~good).sum())))
+        told = f"{show(expected[at], name)} as in call {against}"
+        findings.add(Failure("nondeterminism", t, name, at, told, show(actual[at], name), failing=int((~good).sum())))

@@ -21,7 +21,7 @@ from refdeq_validation.judge.drift import accumulator_drift
 from refdeq_validation.judge.enclosure import Enclosure, Evaluation, Known
 from refdeq_validation.judge.golden import Golden, golden
 from refdeq_validation.judge.returned import memory_after, shapes_returned
-from refdeq_validation.judge.verdicts import Failure, Findings
+from refdeq_validation.judge.verdicts import Failure, Findings, show
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.transcript import Transcript
 
@@ -155,8 +155,8 @@ def _judge_against_golden(case: Case, t: int, results: Results, found: Golden, c
         findings.values += len(rows)
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
-            words = f"{got[at]}, no ambiguous decision explains it"
-            findings.add(Failure("stop_rule", t, name, (at,), str(expected[at]), words, failing=int(wrong.sum())))
+            words = f"{show(got[at], name)}, no ambiguous decision explains it"
+            findings.add(Failure("stop_rule", t, name, (at,), show(expected[at], name), words, failing=int(wrong.sum())))
             return
     parts = {"z": found.z} if case.problem.returned == "last" else {}
     if "r" in results and case.problem.rule is not None:

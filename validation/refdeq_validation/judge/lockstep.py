@@ -19,7 +19,7 @@ from refdeq_validation.judge.calls import Memory, answered, has_arrays
 from refdeq_validation.judge.comparing import Comparer
 from refdeq_validation.judge.enclosure import Enclosure, Evaluation, Known
 from refdeq_validation.judge.returned import memory_after, shapes_returned
-from refdeq_validation.judge.verdicts import Failure, Findings
+from refdeq_validation.judge.verdicts import Failure, Findings, show
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.transcript import Answer, Transcript
 
@@ -151,7 +151,7 @@ class _Lockstep:
             at = tuple(int(i) for i in np.argwhere(wrong)[0])
             margin = abs(abs(float(z[at]) - float(before.value[at])) - float(np.max(self.case.problem.rule.threshold)))  # type: ignore[union-attr]
             words = "sent" if done.sent[at] else "kept" if certain[at] else "sent or kept"
-            got = f"{shown[at]!r} from {float(before.value[at])!r} at {z[at]!r}, margin {margin:.3g}"
+            got = f"{show(shown[at])} from {show(before.value[at])} at {show(z[at])}, margin {margin:.3g}"
             self.compare.findings.add(Failure("mask", self.t, "r", at, words, got, failing=int(wrong.sum())))
         # What an implementation decided is told apart where argument and reference differ in bits.
         told = predicted.ambiguous & (moved != kept)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from refdeq.types import Status
+
 __all__ = ["EDGES", "KINDS", "PLACES", "Failure", "Findings", "binned"]
 
 Array = np.ndarray[Any, Any]
@@ -128,7 +130,8 @@ class Failure:
     def sentence(self) -> str:
         """One line for a person."""
         where = f"{self.tensor}{list(self.index)}" if self.index else self.tensor
-        text = f"{self.kind}: {where}, evaluation {self.evaluation}: expected {self.expected}, got {self.actual}"
+        when = f", evaluation {self.evaluation}" if self.evaluation >= 0 else ""
+        text = f"{self.kind}: {where}{when}: expected {self.expected}, got {self.actual}"
         if not np.isnan(self.bound):
             text += f" (error {self.error:.3g}, bound {self.bound:.3g})"
         if not np.isnan(self.margin):
@@ -140,8 +143,15 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def show(value: Any) -> str:
-    """Exact text of one number."""
+def show(value: Any, tensor: str = "") -> str:
+    """Exact text of one number; by its name where it is a status.
+
+    >>> show(np.int64(4), "status"), show(np.int64(9), "status"), show(np.float32(-0.5))
+    ('DIVERGED', '9 (no status)', '-0x1.0000000000000p-1 (-0.5)')
+    """
+    if tensor == "status" and np.asarray(value).dtype.kind in "iu":
+        number = int(value)
+        return Status(number).name if number in set(Status) else f"{number} (no status)"
     if isinstance(value, float | np.floating):
         return f"{float(value).hex()} ({float(value):.9g})"
     return str(value)

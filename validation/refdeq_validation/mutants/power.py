@@ -168,7 +168,7 @@ def report_power(processes: int = 2, mutant: Mutant | None = None) -> int:
     int
         Exit code: 0 when every mutant was noticed, 1 otherwise.
     """
-    console = Console()
+    console = Console(emoji=False)
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("mutants", total=None)
         table = run_power(

@@ -135,8 +135,9 @@ class _Execution:
         except _CallError as raised:
             error = raised.error
             if isinstance(error, CallTimeoutError):
-                self.violate("timeout", t, str(error))
-                return Answer(call.name, {}, "crash", str(error))
+                text = self._late(t, str(error))
+                self.violate("timeout", t, text)
+                return Answer(call.name, {}, "crash", text)
             return Answer(call.name, {}, kind_of_error(error), f"{type(error).__name__}: {error}")
 
     def _session(self, t: int, call: Call) -> Session:
@@ -155,8 +156,13 @@ class _Execution:
             raise _CallError(error) from error
         seconds = time.perf_counter() - began
         if seconds > self.claims.timeout:
-            self.violate("timeout", t, f"the call took {seconds:.1f} s, the manifest says at most {self.claims.timeout:g} s")
+            self.violate("timeout", t, self._late(t, f"it took {seconds:.1f} s"))
         return result
+
+    def _late(self, t: int, how: str) -> str:
+        """Which call took longer than how many seconds."""
+        limit = f"the {self.claims.timeout:g} s that the manifest allows"
+        return f"call {t} of the case ({self.case.calls[t].name}) took longer than {limit}: {how}"
 
     # -------------------------------------------------------------------------------------------------------------- the calls
 

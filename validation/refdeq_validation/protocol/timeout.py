@@ -30,7 +30,7 @@ def limited(seconds: float) -> Iterator[None]:
         return
 
     def expire(number: int, frame: FrameType | None) -> None:
-        raise CallTimeoutError(f"the call was stopped after {seconds:g} s")
+        raise CallTimeoutError(f"it was stopped after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -13,7 +13,7 @@ from refdeq_validation.reports import sections
 from refdeq_validation.reports.charts import heat_map, histogram, matrix, segments
 from refdeq_validation.reports.failure_cards import card
 from refdeq_validation.reports.markup import cut, rest
-from refdeq_validation.reports.wording import ORDER, reasons, severity
+from refdeq_validation.reports.wording import ORDER, outcome, reasons, severity
 from refdeq_validation.trials import DISPOSITIONS
 
 __all__ = ["LIMIT", "render"]
@@ -100,6 +100,7 @@ def _page(data: Mapping[str, Any], cards: int, rows: int) -> str:
 
 def _header(data: Mapping[str, Any], names: str) -> str:
     symbol, words = HEADLINES[data["verdict"]]
+    words = outcome(data).capitalize() if data["verdict"] == "granted" else words
     tally = data["counts"]
     told = [f"{tally[name]:,} {name.replace('_', ' ')}" for name in DISPOSITIONS if tally[name]]
     profiles = {profile["name"] for backend in data["backends"] for profile in backend["profiles"]}

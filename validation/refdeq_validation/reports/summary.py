@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refdeq_validation.reports.wording import clean, explain, explain_failure, likely_line, reasons, severity
+from refdeq_validation.reports.wording import clean, explain, explain_failure, likely_line, outcome, reasons, severity
 from refdeq_validation.trials import DISPOSITIONS
 
 __all__ = ["LIMIT", "annotate", "render"]
@@ -33,7 +33,7 @@ def render(data: Mapping[str, Any]) -> str:
         Verdict, profiles, counts, the gravest failures; at most ``LIMIT`` bytes.
     """
     bad = _bad(data)
-    head = [f"# refdeq: {data['verdict']}", "", _counted(data), *_profiles(data), *_reasons(data), *_power(data)]
+    head = [f"# refdeq: {outcome(data)}", "", _counted(data), *_profiles(data), *_reasons(data), *_power(data)]
     if bad:
         head += ["", "## Failures", "", *_likely(data)]
     blocks = [["", "```text", *(line.replace("`", "'") for line in explain(result)), "```"] for result in bad[:TOP]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from refdeq_validation.reports.markup import LABELS
 
-__all__ = ["ORDER", "clean", "explain", "explain_failure", "headline", "likely_line", "reasons", "severity"]
+__all__ = ["ORDER", "clean", "explain", "explain_failure", "headline", "likely_line", "outcome", "reasons", "severity"]
 
 SHOWN = 5
 """Failing checks told per case."""
@@ -60,20 +60,28 @@ def explain(result: Mapping[str, Any], shown: int = SHOWN) -> list[str]:
     lines = [headline(result)]
     reasons = [result[key] for key in ("title", "reason", "error") if result.get(key)]
     lines += [f"  {clean(str(reason))}" for reason in reasons]
-    failures: Sequence[Mapping[str, Any]] = result.get("failures") or ()
+    everything: Sequence[Mapping[str, Any]] = result.get("failures") or ()
+    failures = [failure for failure in everything if not _repeats(failure, result)]
     for failure in failures[:shown]:
         lines += [f"  {line}" for line in explain_failure(failure)]
-    left = max(len(failures), result.get("failed_checks") or 0) - min(len(failures), shown)
+    told = min(len(failures), shown) + len(everything) - len(failures)
+    left = max(len(everything), result.get("failed_checks") or 0) - told
     if left > 0:
         lines.append(f"  and {left} more failing checks")
     flips = [failure for failure in failures if failure["kind"] == "mask"]
     if flips:
         lines.append(f"  first decision that differs: {_first_flip(min(flips, key=lambda flip: flip['evaluation']))}")
-    if result.get("bug_types"):
-        lines.append(f"  what breaks: {', '.join(result['bug_types'])}")
+    if result.get("bug_types") and result["disposition"] != "error":  # a crash has no wrong number to diagnose
+        lines.append(f"  the case is about: {', '.join(result['bug_types'])}")
     if result.get("repro"):
         lines.append(f"  repeat: {result['repro']}")
     return lines
+
+
+def _repeats(failure: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Whether a failure says of a crash or a time-out only what the reason of the result has said."""
+    reason = result.get("reason")
+    return result["disposition"] == "error" and bool(reason) and str(failure["actual"]).endswith(str(reason))
 
 
 def explain_failure(failure: Mapping[str, Any]) -> list[str]:
@@ -108,7 +116,8 @@ def _bound(failure: Mapping[str, Any]) -> str:
 
 def _first_flip(flip: Mapping[str, Any]) -> str:
     margin = "" if flip.get("margin") is None else f", margin {flip['margin']:.4g}"
-    return f"{flip['tensor']}{list(flip['index'])}, call {flip['evaluation']}{margin}"
+    call = f", call {flip['evaluation']}" if flip["evaluation"] >= 0 else ""
+    return f"{flip['tensor']}{list(flip['index'])}{call}{margin}"
 
 
 def reasons(data: Mapping[str, Any]) -> list[str]:
@@ -124,7 +133,7 @@ def reasons(data: Mapping[str, Any]) -> list[str]:
     list of str
         Empty where nothing of the kind happened.
     """
-    found = [] if data["counts"]["planned"] else ["nothing was selected"]
+    found = [] if data["counts"]["planned"] or data["unavailable"] else ["nothing was selected"]
     for backend in data["backends"]:
         survivors = [canary["name"] for canary in backend["power"]["by_canary"] if canary["killed_by"] is None]
         if survivors:
@@ -138,6 +147,15 @@ def reasons(data: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(clean(text) for text in found))
 
 
+def outcome(data: Mapping[str, Any]) -> str:
+    """The verdict in words: ``granted`` is said of profiles, where none was judged the cases only ``passed``.
+
+    >>> outcome({"verdict": "granted", "profile": None}), outcome({"verdict": "granted", "profile": "core-f32"})
+    ('passed', 'granted')
+    """
+    return "passed" if data["verdict"] == "granted" and not data["profile"] else str(data["verdict"])
+
+
 def likely_line(diagnosis: Mapping[str, Any] | None) -> str:
     """The ranked likely bugs in one line; empty when nothing failed."""
     if diagnosis is None:
@@ -148,5 +166,7 @@ def likely_line(diagnosis: Mapping[str, Any] | None) -> str:
     types = ", ".join(
         f"{entry['name']} ({entry['failed']} of {entry['cases']} cases fail)" for entry in diagnosis["bug_types"][:3]
     )
+    if diagnosis["note"] and not types:
+        return str(diagnosis["note"])
     note = f" ({diagnosis['note']})" if diagnosis["note"] else ""
     return f"likely bug type: {types or 'none is cited by the failing cases'}{note}"
