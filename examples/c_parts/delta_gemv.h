@@ -10,7 +10,7 @@
 #include "values.h"
 
 typedef struct {
-    int bits, ge, always, feedback, dense_start, folded, by_sample;
+    int bits, ge, always, feedback, dense, dense_start, folded, by_sample;
     long refresh;
     int feedback_format, delta_format;       /* 0 none, 11 float16, 8 bfloat16, 24 float32: significant bits */
     size_t inputs, outputs, batch, thresholds;
@@ -64,10 +64,14 @@ static void gemv_free(gemv *g)
 static const char *gemv_open(gemv *g, const json *problem, const json *arrays, const char *tensors)
 {
     const json *rule = json_get(problem, "rule"), *tau = json_get(rule, "threshold");
-    const char *granularity = json_text(rule, "granularity"), *memory = json_text(rule, "memory");
+    const json *gate = json_get(json_get(rule, "gates"), "z"), *list = json_get(rule, "dense");
+    const char *granularity = json_text(json_get(gate, "granularity") ? gate : rule, "granularity"); /* D-11 */
+    const char *memory = json_text(rule, "memory");
     const json *one;
     size_t n = 0;
     memset(g, 0, sizeof *g);
+    if (json_get(gate, "threshold")) tau = json_get(gate, "threshold");
+    for (one = list ? list->first : NULL; one; one = one->next) g->dense |= !strcmp(one->text, "linear");
     if (strcmp(json_text(problem, "op"), "Gemm") || !rule || json_get(problem, "storage")) return "only Gemm behind a gate";
     if (!strcmp(granularity, "pixel") || !strcmp(granularity, "tile")) return "a Gemm has no pixels and tiles";
     g->bits = !strcmp(json_text(problem, "dtype"), "float32") ? 32 : 64;
@@ -80,8 +84,8 @@ static const char *gemv_open(gemv *g, const json *problem, const json *arrays, c
     g->ge = !strcmp(json_text(rule, "compare"), "ge");
     g->always = !strcmp(memory, "always");
     g->feedback = !strcmp(memory, "feedback");
-    g->dense_start = !strcmp(json_text(rule, "start"), "dense");
-    g->folded = !strcmp(json_text(rule, "bias"), "folded") && g->bias.size;
+    g->dense_start = g->dense || !strcmp(json_text(rule, "start"), "dense");
+    g->folded = !strcmp(json_text(rule, "bias"), "folded") && g->bias.size && !g->dense;
     g->by_sample = !strcmp(granularity, "sample");
     g->refresh = (long)json_number(rule, "refresh", 0.0);
     g->feedback_format = format_of(json_text(rule, "feedback_format"));

@@ -7,8 +7,8 @@ static void STEP(gemv *g, const NUMBER *u, uint8_t *mask, NUMBER *y)
     size_t b, i, j;
     for (b = 0; b < g->batch; b++, u += g->inputs, mask += g->inputs, y += g->outputs) {
         NUMBER *r = (NUMBER *)g->r + b * g->inputs, *a = (NUMBER *)g->a + b * g->outputs;
-        int start = g->dense_start && g->count[b] == 0, any = 0;
-        int refresh = g->refresh && g->count[b] > 0 && g->count[b] % g->refresh == 0;
+        int start = g->dense_start && (g->count[b] == 0 || g->dense), any = 0;
+        int refresh = g->refresh && !start && g->count[b] > 0 && g->count[b] % g->refresh == 0;
         for (j = 0; j < g->inputs; j++) {
             NUMBER tau = (NUMBER)g->threshold[g->thresholds > 1 ? j : 0], size;
             d[j] = u[j] - r[j];                                              /* D-1 */

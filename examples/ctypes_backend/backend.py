@@ -24,14 +24,15 @@ class Session:
     """One opened problem: reference `r`, accumulator `a` and `count` live in arrays that nobody else holds."""
 
     def __init__(self, problem, library):
-        rule, self.dtype, self.batch = problem.rule, np.dtype(problem.dtype), None
+        rule, self.dense = problem.gate_rule or problem.rule, problem.gate_rule is None  # D-11
+        self.dtype, self.batch = np.dtype(problem.dtype), None
         self.outputs, self.inputs = problem.weight.shape
         tau = np.broadcast_to(np.asarray(rule.threshold).astype(self.dtype), (self.inputs,))
         self.arrays = [np.array(v, self.dtype, order="C") for v in (problem.weight, tau, problem.bias) if v is not None]
         address = [array.ctypes.data for array in self.arrays] + [None]
         self.node = Node(self.inputs, self.outputs, address[0], address[2], address[1], rule.refresh)
         self.node.ge, self.node.always = rule.compare == "ge", rule.memory == "always"
-        self.node.dense_start = rule.start == "dense"
+        self.node.dense_start = self.dense or rule.start == "dense"
         self.function = getattr(library, "step_" + TYPES[problem.dtype][1])
         self.function.argtypes, self.function.restype = [POINTER, SIZE, *[POINTER] * 7], None
 
@@ -44,6 +45,8 @@ class Session:
     def step(self, u, mask, y):
         u = self.checked("u", u, (self.batch, self.inputs))
         self.checked("mask", mask, u.shape, bool), self.checked("y", y, self.a.shape)
+        if self.dense:
+            self.count[...] = 0  # without a gate every step is a dense start
         sent, out = np.empty(u.shape, np.uint8), np.empty((self.batch, self.outputs), self.dtype)
         arrays = (self.r, self.a, self.count, u, sent, out, np.empty(self.inputs, self.dtype))
         self.function(ctypes.addressof(self.node), self.batch, *(array.ctypes.data for array in arrays))

@@ -7,9 +7,10 @@ class Session:
     """One opened problem: reference `r`, accumulator `a`, evaluations since the reset `count`."""
 
     def __init__(self, problem):
-        self.rule, self.dtype, self.batch = problem.rule, np.dtype(problem.dtype), -1
+        self.rule, self.dense = problem.gate_rule or problem.rule, problem.gate_rule is None  # D-11
+        self.dtype, self.batch = np.dtype(problem.dtype), -1
         self.weight, self.bias = problem.weight.copy(), None if problem.bias is None else problem.bias.copy()
-        self.tau = np.asarray(problem.rule.threshold).astype(self.dtype)
+        self.tau = np.asarray(self.rule.threshold).astype(self.dtype)
 
     def reset(self, batch):
         outputs, inputs = self.weight.shape
@@ -20,7 +21,7 @@ class Session:
         self.check("u", u, self.batch, self.weight.shape[1])
         self.check("mask", mask, self.batch, self.weight.shape[1], bool)
         self.check("y", y, self.batch, self.weight.shape[0])
-        delta, start, refresh = u - self.r, (self.count == 0)[:, None], self.rule.refresh  # D-1, D-5
+        delta, start, refresh = u - self.r, ((self.count == 0) | self.dense)[:, None], self.rule.refresh  # D-1, D-5
         sent = ~(np.abs(delta) <= self.tau) | start  # D-2, "gt": written so that a NaN is sent
         again = ((self.count % refresh == 0)[:, None] & ~start) if refresh else np.zeros_like(start)  # D-12
         self.r = np.where(sent, u, self.r)  # D-4, "sent"

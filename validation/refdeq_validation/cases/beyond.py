@@ -1,4 +1,4 @@
-"""Cases beyond one block: samples past 128 and 256, inputs and outputs past 1024, steps past 255; a refresh after a quiet step."""
+"""Beyond one block: samples past 128, inputs and outputs past 1024, steps past 255; and refreshes after quiet steps."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def _stale(at: _Context) -> Array:
 def _dense(at: _Context) -> Array:
     rule = at.problem.rule
     assert rule is not None
-    ungated = replace(at.problem, rule=replace(rule, threshold=0.0, start="dense", refresh=0))
+    ungated = replace(at.problem, rule=replace(rule, threshold=0.0, start="dense", refresh=0, gates={}))
     session = Lab().open(ungated)
     session.reset(at.batch)
     a, r = _zeros(at), np.zeros_like(at.u)
@@ -103,6 +103,8 @@ def null_transcript(case: Case, golden: Transcript, null: str, form: str) -> Tra
         None where what would be null is right: the dense answer to a question without a gate.
     """
     before: dict[int, Results] = {}
+    results: Results | None
+    ungated = case.problem.gate_rule is None
     answers, changed = [], False
     shown = any(_is_answered(answer) for answer in golden.answers)
     for call, answer in zip(case.calls, golden.answers, strict=True):
@@ -118,7 +120,7 @@ def null_transcript(case: Case, golden: Transcript, null: str, form: str) -> Tra
             continue
         past = before.get(session, {})
         if call.name == "step":
-            results: Results | None = _results(_Context(case, call, answer.results, past), null, form)
+            results = None if null == "dense" and ungated else _results(_Context(case, call, answer.results, past), null, form)
         else:
             results = null_point(case, call, answer.results, past, null, form)
         changed = changed or results is not None

@@ -65,6 +65,8 @@ def _preset(name: str, dtype: str) -> Callable[[Case], bool]:
         rule = case.problem.rule
         if not core(case) or rule is None or rule.granularity != "element" or rule.delta_dtype is not None:
             return False
+        if any(gate.granularity not in (None, "element") for gate in rule.gates.values()):
+            return False
         return all(getattr(rule, key) == value for key, value in PRESETS[name].items())
 
     return accepts

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from refdeq.types import StopRule
 from refdeq_validation.cases.building import SHORT, Numbers
 from refdeq_validation.cases.model import Case

@@ -21,6 +21,7 @@ from refdeq_validation.cases import (
     many_terms,
     memory,
     negative,
+    overrides,
     presets,
     regressions,
     sequences,
@@ -75,6 +76,7 @@ GENERATORS: tuple[Generator, ...] = (
     gaps.cases,
     beyond.cases,
     solver_limits.cases,
+    overrides.cases,
 )
 """One per file: called with a dtype, each yields cases. A new family is one line here and its name in ``model.FAMILIES``."""
 

@@ -6,6 +6,7 @@ It is written from ``docs/semantics.md``, apart from the reference and from the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,8 @@ class Lab:
 
     def open(self, problem: Problem) -> LabSession:
         """Open a problem."""
+        if problem.rule is not None and (problem.rule.gates or problem.rule.dense):
+            problem = replace(problem, rule=problem.gate_rule)  # D-11
         return LabSession(problem, self.style)
 
 

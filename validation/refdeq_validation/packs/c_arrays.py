@@ -31,7 +31,7 @@ def fits_c(case: Case) -> bool:
     """Whether a case can be asked of a program in C: unit steps behind a gate, nothing to be refused, plain storage."""
     return (
         case.level in ("L1", "L2")
-        and case.problem.rule is not None
+        and case.problem.gate_rule is not None
         and case.problem.storage is None
         and len(case.problem.shape) <= 3
         and all(call.name in _CALLS and not call.refused and set(call.options) <= _OPTIONS for call in case.calls)
@@ -162,8 +162,9 @@ class _Writer:
             geometry = {"kernel": problem.weight.shape[2:], "strides": strides, "pads": pads, "dilations": dilations}
             fields += [f".{name} = {_braces(values)}" for name, values in geometry.items()]
             fields.append(f".group = {problem.group}")
-        assert problem.rule is not None
-        return fields + self._rule(problem.rule, folded=problem.rule.bias == "folded" and problem.bias is not None)
+        rule = problem.gate_rule
+        assert rule is not None
+        return fields + self._rule(rule, folded=rule.bias == "folded" and problem.bias is not None)
 
     def _rule(self, rule: DeltaRule, *, folded: bool) -> list[str]:
         threshold = np.atleast_1d(np.asarray(rule.threshold, np.float64))

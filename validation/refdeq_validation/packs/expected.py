@@ -61,7 +61,7 @@ def _walk(case: Case) -> Iterator[tuple[Step, Array, Array] | None]:
         number, found = int(call.options.get("session", 0)), None
         if call.options.get("may_refuse"):
             states.pop(number, None)  # whether it changes anything is the implementation's choice
-        elif not call.refused and problem.rule is not None and problem.storage is None:
+        elif not call.refused and problem.gate_rule is not None and problem.storage is None:
             if call.name == "reset":
                 states[number] = _fresh(problem, int(call.options["batch"]))
             elif call.name == "set_state":
@@ -81,7 +81,7 @@ def _fresh(problem: Problem, batch: int) -> _State:
 
 def _step(problem: Problem, node: LinearNode, u: Array, state: _State) -> tuple[tuple[Step, Array, Array], _State]:
     """Gate (D-1 to D-5, D-10, D-12) and change of the accumulator (D-6)."""
-    rule = problem.rule
+    rule = problem.gate_rule
     assert rule is not None
     tau = np.asarray(rule.threshold, dtype=np.float64).astype(problem.dtype)
     tau = tau.reshape(-1, *(1,) * (u.ndim - 2)) if tau.ndim else tau
@@ -113,7 +113,7 @@ def _strict(problem: Problem, node: LinearNode, terms: Array, taken: Array, befo
 
 
 def _is_folded(problem: Problem) -> bool:
-    return problem.rule is not None and problem.rule.bias == "folded" and problem.bias is not None
+    return problem.gate_rule is not None and problem.gate_rule.bias == "folded" and problem.bias is not None
 
 
 def _bias(problem: Problem) -> Array:

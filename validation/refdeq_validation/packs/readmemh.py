@@ -26,7 +26,7 @@ _MEMORIES = {"sent": 0, "always": 1}
 
 def fits_hardware(case: Case) -> bool:
     """Whether a case can be put to the bench: one session of a Gemm, decisions per element, memory ``sent`` or ``always``."""
-    rule = case.problem.rule
+    rule = case.problem.gate_rule
     if not fits_c(case) or rule is None or case.problem.op != "Gemm" or case.problem.weight.size > LARGEST:
         return False
     plain = rule.granularity in ("element", "channel") and rule.memory in _MEMORIES and rule.delta_dtype is None
@@ -73,7 +73,7 @@ def _memories(case: Case) -> tuple[dict[str, str], dict[str, int]]:
     steps = [step for step in expected_steps(case) if step is not None]
     inputs = [call.arrays["u"] for call in case.calls if call.name == "step"]
     outputs, width = problem.weight.shape
-    batch, rule = len(inputs[0]), problem.rule
+    batch, rule = len(inputs[0]), problem.gate_rule
     assert rule is not None
     zero = np.zeros(1, problem.dtype)
     given = first.arrays if first.name == "set_state" else {"r": np.zeros((batch, width)), "a": np.zeros((batch, outputs))}
@@ -102,7 +102,7 @@ def _hex(array: Array) -> str:
 
 def _top(case: Case, name: str, sizes: dict[str, int], *, strict: bool) -> str:
     """Top module of one case: the bench with its parameters."""
-    rule: DeltaRule | None = case.problem.rule
+    rule: DeltaRule | None = case.problem.gate_rule
     assert rule is not None
     values = {
         **sizes,

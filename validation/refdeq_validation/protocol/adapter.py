@@ -188,7 +188,7 @@ class BackendSession:
         solution = self._solve(self.cell, x, z0, stop=ONE, trace=True)
         trace = solution.trace
         assert trace is not None
-        mask[...] = trace.mask[WATCHED][0] if problem.rule is not None else True
+        mask[...] = trace.mask[WATCHED][0] if problem.gate_rule is not None else True
         y[...] = trace.f["z" if self.is_square else "y"][0]
 
     def solve(self, x: Array, z0: Array, *, keep: bool, trace: bool) -> Mapping[str, Array]:
@@ -246,13 +246,13 @@ class BackendSession:
         """Solve from the session's memory and keep what the solve leaves there."""
         rule = self.problem.rule
         common = {"delta": rule, **self.implementation.options(self.workers), **options}
-        if self.memory is None or rule is None:
+        if self.memory is None or self.problem.gate_rule is None:
             solution = solve(cell, x, z0=z0, **common)
         else:
             warm = self._carrier(cell, z0, common["stop"], self._opened())
             solution = solve(cell, x, warm=warm, reuse="state+memory", **common)
         self.implementation.count(solution)
-        if solution.memory is not None:
+        if solution.memory is not None and self.problem.gate_rule is not None:
             memory = solution.memory
             self.memory = memory.r[WATCHED], memory.a["linear"], memory.count
             self.mask = memory.mask[WATCHED]

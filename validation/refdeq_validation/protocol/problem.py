@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,24 @@ class Problem:
     def group(self) -> int:
         """Groups of a Conv."""
         return int(self.attributes.get("group", 1))
+
+    @property
+    def gate_rule(self) -> DeltaRule | None:
+        """The rule of the one gate there is, its override applied; None where the node is dense (D-11).
+
+        >>> rule = DeltaRule(threshold=0.5, gates={"z": GateOverride(threshold=2.0)})
+        >>> Problem("Gemm", "float32", (2,), np.eye(2, dtype="float32"), None, rule).gate_rule.threshold
+        2.0
+        """
+        rule = self.rule
+        if rule is None or "linear" in rule.dense:
+            return None
+        gate = rule.gates.get("z")
+        if gate is None:
+            return rule
+        shared = {} if gate.granularity is None else {"granularity": gate.granularity, "tile": gate.tile}
+        threshold = rule.threshold if gate.threshold is None else gate.threshold
+        return replace(rule, threshold=threshold, gates={}, **shared)  # type: ignore[arg-type]
 
     def graph(self) -> dict[str, Any]:
         """The cell as plain data, as ``refdeq.Graph.to_dict`` gives it: nodes ``linear``, ``total`` and, with phi, ``f``."""

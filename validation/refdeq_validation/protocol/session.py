@@ -42,7 +42,9 @@ class Session(Protocol):
         ----------
         u : (B, *shape)
         mask : (B, *shape) bool, filled
-            What the gate sent; all true at a dense start.
+            What the gate sent; all true at a dense start. Thresholds and granularity are those of ``rule.gates["z"]`` where it
+            names them. Where the problem has no rule, or ``rule.dense`` lists ``linear``, there is no gate (D-11): all true,
+            and neither the mask nor the state is judged, `y` alone is.
         y : (B, *out_shape), filled
             Output of the node: ``fl(a + b)``, or the accumulator where there is no bias or it is folded.
         """
