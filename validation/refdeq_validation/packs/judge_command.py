@@ -64,12 +64,13 @@ def judge(
     else:
         from refdeq.commands.console import result_console
         from refdeq_validation.reports.terminal import print_suites
+        from refdeq_validation.reports.wording import outcome
 
         console = result_console(width=132)
         print_suites(console, data)
         for note in run.notes:
-            console.print(note, highlight=False, soft_wrap=True)
-        console.print(f"{data['verdict']}; report in {report}", highlight=False)
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{outcome(data)}; report in {report}", highlight=False, markup=False)
     raise typer.Exit(code)
 
 
