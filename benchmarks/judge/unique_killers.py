@@ -50,13 +50,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--mutant", action="append", help="only these; their rows replace those of the stored run")
     options = parser.parse_args()
     families = tuple(options.families.split(","))
-    pairs, rows = candidates(families), []
+    pairs = [pair for pair in candidates(families) if options.mutant is None or pair[0] in options.mutant]
+    kept = json.loads(RESULT.read_text())["mutants"] if options.mutant else []
+    rows = [row for row in kept if row["mutant"] not in options.mutant]
     with ProcessPoolExecutor(options.processes) as pool, Progress() as progress:
         task = progress.add_task("judging mutants outside of one family", total=len(pairs))
         for (name, family), killer in zip(pairs, pool.map(first_outside, *zip(*pairs, strict=True)), strict=True):
-            rows.append({"mutant": name, "family": family, "also killed by": killer})
+            rows.append({"mutant": name, "family": family, "also killed by": killer, "source_hash": judge_hash()})
             progress.advance(task)
     unique = {
         family: [row["mutant"] for row in rows if row["family"] == family and not row["also killed by"]] for family in families
@@ -64,7 +67,6 @@ def main() -> None:
     data = {
         "command": f"python benchmarks/judge/unique_killers.py --families {options.families}",
         "date": datetime.now(UTC).date().isoformat(),
-        "source_hash": judge_hash(),
         "cases": len(select(tier="core")),
         "unique": unique,
         "mutants": rows,
