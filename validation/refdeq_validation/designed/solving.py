@@ -19,6 +19,7 @@ __all__ = ["solver_cases"]
 SOLVERS: dict[str, Any] = {
     "anderson": Anderson(window=3),
     "anderson-weights": Anderson(window=3, form="weights", mixing=0.8, ridge=1e-3),
+    "anderson-absolute": Anderson(window=3, ridge=1e-3, ridge_scale="absolute"),
     "broyden": Broyden(window=3),
     "broyden-bad": Broyden(update="bad", line_search="armijo"),
 }
