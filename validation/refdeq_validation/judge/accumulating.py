@@ -133,6 +133,17 @@ class Linear:
         by_value = self._other(np.ones_like(heavy)).exact(large.astype(values.dtype), sent, zero, zero)[3]
         return np.asarray((by_weight > 0) | (by_value > 0))
 
+    def _vanishing(self, values: Array, sent: Array, like: Array) -> Array:
+        """Where an operand that its format rounds to zero, or to infinity, may meet an infinite or a zero one."""
+        form, zero = self.model.operands, np.zeros(like.shape)
+        if form is None:
+            return np.zeros(like.shape, bool)
+        small, still = _within(self.problem.weight, form.tiny), _within(values, form.tiny) & sent
+        by_weight = self._other(small).exact(np.isinf(values).astype(values.dtype), sent, zero, zero)[3]
+        by_value = self._other(np.isinf(self.problem.weight)).exact(still.astype(values.dtype), sent, zero, zero)[3]
+        over = self._overflowing(values, sent, like)
+        return np.asarray((by_weight > 0) | (by_value > 0) | (False if over is None else over))
+
     def _other(self, weight: Array) -> LinearNode:
         """The node with other weights, in float64 and without bias."""
         data = {**self.problem.graph()["nodes"][0], "inputs": ["z", "W"]}
@@ -261,7 +272,7 @@ class Linear:
             base = np.where(np.isfinite(first), first, 0.0)
             _, gauge, _, rest = finite.exact(np.where(np.isfinite(values), values, 0.0), sent, base, base)
             against = gauge / 2.0 - np.where(total > 0, rest, -rest) / 2.0
-            met = met & (against * (1.0 + 2.0**-7) >= self.model.adds.largest)
+            met = met & ((against * (1.0 + 2.0**-7) >= self.model.adds.largest) | self._vanishing(values, sent, got))
         if read is not None:
             met = met | (read & np.isnan(got))
         return met if met.any() else None
@@ -271,6 +282,11 @@ class Linear:
         zero = np.zeros(like.shape)
         node = self._other(self.problem.weight.astype(np.float64) ** 2)
         return node.exact(values.astype(np.float64) ** 2, sent, zero, zero)[3]
+
+
+def _within(values: Array, limit: float) -> Array:
+    """Numbers that are not zero and below a limit."""
+    return np.asarray((values != 0) & (np.abs(values) < limit))
 
 
 def _finite_beyond(values: Array, largest: float) -> Array:
