@@ -11,6 +11,7 @@ import pytest
 CHILD = """
 import os, signal
 from refdeq_validation.supervising import announce, supervise
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, and inherited so, where the tests run behind nohup
 supervise()
 {body}
 """
