@@ -56,7 +56,7 @@ class Evaluator:
         self.gates, self.warnings = resolve_gates(cell.graph, rule)
         self.gated = {node.name for node in gated_nodes(cell.graph, rule)}
         self._refuse_missing_operators()
-        self.values: dict[str, Array] = {name: kernels.upload(p) for name, p in cell.parameters.items()}
+        self.values: dict[str, Array] = {name: kernels.constant(p) for name, p in cell.parameters.items()}
         self.values |= {name: kernels.upload(array) for name, array in x.items()}
         self._attributes = {node.name: OPS[node.op].complete(node.attributes) for node in cell.graph.nodes}
         everyone = np.ones(batch, dtype=bool)

@@ -34,6 +34,10 @@ class ReferenceKernels:
         """Return a contiguous copy."""
         return np.array(array, order="C")
 
+    def constant(self, array: Array) -> Array:
+        """Return a contiguous copy."""
+        return np.array(array, order="C")
+
     def download(self, array: Array) -> Array:
         """Return a copy."""
         return np.array(array)

@@ -47,6 +47,10 @@ class NumbaKernels:
         """Return a contiguous copy."""
         return np.array(array, order="C")
 
+    def constant(self, array: Array) -> Array:
+        """Return a contiguous copy that is not written to."""
+        return np.array(array, order="C")
+
     def download(self, array: Array) -> Array:
         """Return a copy."""
         return np.array(array)
