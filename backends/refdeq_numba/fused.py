@@ -19,9 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from refdeq_numba import fused_rows as rows_of
-from refdeq_numba import simd
+from refdeq_numba.accumulate import add_groups, add_lists, in_groups
 from refdeq_numba.compilation import compiled, uncounted
-from refdeq_numba.fused_data import BLOCK
 from refdeq_numba.fused_residual import euclidean, largest
 from refdeq_numba.machine import call_step
 
@@ -104,7 +103,9 @@ def _gate_row(settings, inputs, results, work, i, b):
 
 @uncounted
 def _gate_block(settings, inputs, results, work, target, k, first, rows):
-    """Gate every live row and sort the rows by what they use; return how many are full, how many listed, and their columns."""
+    """Gate every live row and sort the rows by what they use; return how many groups of six and four are whole, how many
+    rows are listed, and their columns.
+    """
     n, n_full, n_listed, total = settings.n, 0, 0, 0
     for i in range(rows):
         if not work.is_live[i]:
@@ -126,50 +127,23 @@ def _gate_block(settings, inputs, results, work, target, k, first, rows):
             work.listed[n_listed] = i
             n_listed += 1
             total += used
-    for position in range(n_full - n_full % simd.GROUP, n_full):  # what does not fill a group
+    sixes, fours = in_groups(n_full)
+    for position in range(6 * sixes + 4 * fours, n_full):  # what does not fill a group
         rows_of.list_all(n, work.columns, work.ends, work.full[position])
         work.listed[n_listed] = work.full[position]
         n_listed += 1
         total += n
-    return n_full // simd.GROUP, n_listed, total
+    return sixes, fours, n_listed, total
 
 
 @uncounted
-def _accumulate_groups(is_fast, n, weights, full, target, differences, n_groups):
-    """Accumulate the rows that use every column: four rows, one block of columns and one tile of outputs at a time."""
-    length = target.shape[1]
-    a, d = target.reshape(-1), differences.reshape(-1)
-    pair = simd.TILES[-1] * weights.lanes
-    for tile in range(weights.vectors.shape[0]):
-        width, first, output = weights.vectors[tile] * weights.lanes, weights.start[tile], weights.output[tile]
-        for start in range(0, n, BLOCK):
-            stop = min(n, start + BLOCK)
-            for g in range(0, 4 * n_groups, 4):
-                rows = (full[g] * length, full[g + 1] * length, full[g + 2] * length, full[g + 3] * length)
-                at = (rows[0] + output, rows[1] + output, rows[2] + output, rows[3] + output)
-                for shift in range(0, width, pair):
-                    simd.group(is_fast, width, shift, a, at, weights.panel, first, start, stop, d, rows)
-
-
-@uncounted
-def _accumulate_lists(is_simd, is_fast, weights, listed, ends, columns, target, differences, n_listed, stride):
-    """Accumulate the rows that use a list of columns: `stride` blocks of columns and one tile of outputs at a time."""
-    length, blocks = target.shape[1], ends.shape[1] - 1
-    a, d, index = target.reshape(-1), differences.reshape(-1), columns.reshape(-1)
-    for tile in range(weights.vectors.shape[0]):
-        vectors, first, output = weights.vectors[tile], weights.start[tile], weights.output[tile]
-        for block in range(0, blocks, stride):
-            for position in range(n_listed):
-                i = listed[position]
-                row = i * length
-                start, stop = row + ends[i, block], row + ends[i, min(blocks, block + stride)]
-                if start == stop:
-                    continue
-                if is_simd:
-                    simd.row(is_fast, vectors, a, row + output, weights.panel, first, index, start, stop, d, row)
-                else:
-                    width = vectors * weights.lanes
-                    simd.row_plain(width, a, row + output, weights.panel, first, index, start, stop, d, row)
+def _accumulate(is_simd, is_fast, n, weights, work, target, sixes, fours, n_listed, total):
+    """Add what every row of the block uses to its accumulator (N-6, D-7)."""
+    a, d, at, stride = target.reshape(-1), work.d.reshape(-1), work.at, _stride(total, n * n_listed, work.ends.shape[1])
+    panels, width, count = weights.panels, weights.width, weights.count
+    add_groups(is_fast, panels, n, width, 0, count, work.full, sixes, fours, a, at, d, at)
+    listed, ends, columns = work.listed, work.ends, work.columns
+    add_lists(is_simd, is_fast, panels, n, width, 0, count, listed, n_listed, ends, columns, stride, a, at, d, at)
 
 
 @uncounted
@@ -270,10 +244,8 @@ def solve_samples(settings, weights, inputs, results, tracks, work, start, stop)
         _load_block(settings, weights.bias, inputs, results, work, first, rows)
         n_live, k = rows, np.int64(0)  # a literal 0 would have everything compiled twice
         while n_live > 0:
-            n_groups, n_listed, total = _gate_block(settings, inputs, results, work, target, k, first, rows)
-            _accumulate_groups(is_fast, settings.n, weights, work.full, target, work.d, n_groups)
-            stride = _stride(total, settings.n * n_listed, work.ends.shape[1])
-            _accumulate_lists(is_simd, is_fast, weights, work.listed, work.ends, work.columns, target, work.d, n_listed, stride)
+            sixes, fours, n_listed, total = _gate_block(settings, inputs, results, work, target, k, first, rows)
+            _accumulate(is_simd, is_fast, settings.n, weights, work, target, sixes, fours, n_listed, total)
             n_live -= _finish_block(settings, weights.bias, inputs, results, tracks, work, k, first, rows)
             if settings.step != 0 and n_live > 0:
                 call_step(settings.step, work.z, work.f, work.is_live, work.table, rows, k)

@@ -22,8 +22,8 @@ from numba import carray, types  # type: ignore[attr-defined]  # exported, thoug
 from refdeq.solvers import Anderson
 from refdeq_numba.compilation import callback, inlined, uncounted
 from refdeq_numba.fused_columns import add_columns, add_product_pairs, take_out
-from refdeq_numba.fused_data import aligned
 from refdeq_numba.machine import pointer_at
+from refdeq_numba.panels import aligned
 from refdeq_numba.residual import LANES
 from refdeq_numba.simd import vector_bytes
 

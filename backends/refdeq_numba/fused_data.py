@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from refdeq_numba import simd
+from refdeq_numba.panels import aligned, pack_panels
 
 __all__ = [
     "BLOCK",
@@ -17,14 +16,13 @@ __all__ = [
     "Tracks",
     "Weights",
     "Work",
-    "aligned",
     "pack",
     "rows_per_block",
     "workspace",
 ]
 
 BLOCK = 64
-"""Columns per block of the accumulate: a tile of 64 columns times eight vectors stays in the first-level cache."""
+"""Columns per block of a list: 64 columns of four panels stay in the first-level cache."""
 
 _CACHE_BYTES = 384 * 1024
 """What the workspace of one block of samples may take of the second-level cache; from a third to the whole of 512 KiB is within
@@ -32,20 +30,16 @@ a tenth of the best, fewer samples share each tile of the weights too little."""
 
 
 class Weights(NamedTuple):
-    """A linear node, packed once per bind.
+    """A linear node, packed once per bind: its panels (see :class:`refdeq_numba.panels.Panels`) and its bias.
 
-    ``panel`` is the (K, N) weight cut into tiles of outputs, tile after tile, each with its columns of the original weight
-    contiguous, padded with zeros to whole vectors. Tile t begins at ``start[t]``, holds ``vectors[t]`` vectors of `lanes`
-    outputs and its first output is ``output[t]``. ``bias`` is (1, n), or (0, n) when there is none. ``is_finite`` says
-    whether all weights are finite, so that zero times any of them is zero.
+    ``bias`` is (1, n), or (0, n) when there is none. ``is_finite`` says whether all weights are finite, so that zero times any
+    of them is zero.
     """
 
-    panel: np.ndarray
-    start: np.ndarray
-    vectors: np.ndarray
-    output: np.ndarray
+    panels: np.ndarray
+    width: int
+    count: int
     bias: np.ndarray
-    lanes: int
     is_finite: bool
 
 
@@ -136,7 +130,8 @@ class Work(NamedTuple):
     """Workspace of one thread for one block of R samples; rows are padded to L elements, whole cache lines and tiles.
 
     ``z, f, u, r, d, a, sums, mask`` are (R, L), and ``octets`` is mask seen as uint64; ``columns`` (R, L) and ``ends``
-    (R, blocks + 1) are the lists of sent columns and where each block of columns ends in them. Per sample: whether it is live,
+    (R, blocks + 1) are the lists of sent columns and where each block of columns ends in them; ``at`` says where each row
+    begins in its flat array. Per sample: whether it is live,
     begins its sum anew, sent nothing, rests (see :mod:`refdeq_numba.fused`), and what the stop rule remembers. ``full`` and
     ``listed`` are lists of rows. ``table`` is what the step of a solver with a memory gets, empty for others.
     """
@@ -152,6 +147,7 @@ class Work(NamedTuple):
     octets: np.ndarray
     columns: np.ndarray
     ends: np.ndarray
+    at: np.ndarray
     lanes: np.ndarray
     is_live: np.ndarray
     is_fresh: np.ndarray
@@ -165,58 +161,31 @@ class Work(NamedTuple):
     table: np.ndarray
 
 
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin on a cache line.
-
-    >>> aligned((3, 5), np.dtype("float32")).ctypes.data % 64
-    0
-    """
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.zeros(size + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
 def _padded(n: int, dtype: np.dtype) -> int:
-    line = max(64, simd.TILES[-1] * simd.vector_bytes()) // dtype.itemsize
+    line = 64 // dtype.itemsize * 2  # whole cache lines and whole panels at every vector width
     return -(-n // line) * line
 
 
 def pack(weight: np.ndarray, bias: np.ndarray | None) -> Weights:
-    """Cut a (K, N) weight into tiles (see :class:`Weights`).
+    """Cut a (K, N) weight into panels (see :class:`Weights`).
 
     >>> packed = pack(np.ones((3, 5), dtype=np.float32), None)
-    >>> int(packed.vectors.sum()) * packed.lanes >= 5
+    >>> packed.count * packed.width >= 5
     True
     """
-    k, n = weight.shape
-    lanes = simd.vector_bytes() // weight.dtype.itemsize
-    left, vectors = -(-n // lanes), []
-    while left > 0:
-        vectors.append(next((width for width in simd.TILES if width <= left), simd.TILES[-1]))
-        left -= vectors[-1]
-    widths = np.array(vectors, dtype=np.int64) * lanes
-    output = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
-    padded = np.zeros((k, output[-1]), dtype=weight.dtype)
-    padded[:, :n] = weight
-    panel = aligned((k * int(output[-1]),), weight.dtype)
-    for first, width in zip(output[:-1], widths, strict=True):
-        panel[k * first : k * (first + width)] = padded[:, first : first + width].ravel()
+    panels, n = pack_panels(weight), weight.shape[1]
     rows = np.zeros((0, n), dtype=weight.dtype) if bias is None else np.array(np.broadcast_to(bias, (1, n)))
-    return Weights(
-        panel, k * output[:-1], np.array(vectors, dtype=np.int64), output[:-1], rows, lanes, bool(np.isfinite(weight).all())
-    )
+    return Weights(panels.data, panels.width, panels.count, rows, panels.is_finite)
 
 
 def rows_per_block(n: int, dtype: np.dtype) -> int:
-    """Samples per block: as many as keep the workspace in cache, between 4 and 64, a multiple of the group.
+    """Samples per block: as many as keep the workspace in cache, between 6 and 60, a multiple of the group of six.
 
     >>> rows_per_block(256, np.dtype("float32"))
     48
     """
     fitting = _CACHE_BYTES // (8 * _padded(n, dtype) * dtype.itemsize)
-    return int(min(64, max(simd.GROUP, fitting // simd.GROUP * simd.GROUP)))
+    return int(min(60, max(6, fitting // 6 * 6)))
 
 
 def workspace(n: int, dtype: np.dtype, window: int) -> Work:
@@ -238,6 +207,7 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
         octets=mask.view(np.uint64),
         columns=np.zeros((rows, length), dtype=np.int32),
         ends=np.zeros((rows, -(-n // BLOCK) + 1), dtype=np.int64),
+        at=np.arange(rows, dtype=np.int64) * length,
         lanes=aligned((64,), np.dtype(np.float64)),
         is_live=flags[0],
         is_fresh=flags[1],

@@ -1,0 +1,162 @@
+"""Explicit SIMD sums of columns, written as LLVM vector code inside Numba (N-6, N-7, D-7).
+
+Why not plain loops: the compiler keeps the accumulator of ``a += W[j] * d[j]`` in memory from one column to the next. Here the
+accumulators of a few panels stay in registers over a whole list of columns. Each output still sees one multiplication and one
+addition per column, in the order of the list, so the strict kernels have the bits of the plain loops (N-6); the fused ones use
+a multiply-add with a single rounding and belong to fast order only (N-7).
+
+- *row*: one sample, any list of columns, 1, 2 or 4 panels; columns that are not listed are not read (D-7). One load per
+  multiply-add: two thirds of what the processor can do.
+- *group*: four or six samples, a range of columns, one panel: each weight is loaded once for all of them, which is what a
+  dense product needs to reach the limit of the processor.
+"""
+
+from __future__ import annotations
+
+import llvmlite.ir as ir
+import numpy as np
+from numba import types
+
+from refdeq_numba.compilation import uncounted
+from refdeq_numba.machine import intrinsic
+from refdeq_numba.panels import VECTORS
+from refdeq_numba.simd import Emitter, pointer
+
+__all__ = ["PANELS", "group_of_four", "group_of_six", "row", "row_plain"]
+
+PANELS = (4, 2, 1)
+"""Panels per call of the row kernel, widest first: eight independent sums hide the latency of an addition."""
+
+
+def _row_kernel(panels, is_fused):
+    """``a[at:] += sum over p in [start, stop) of column index[p] * d[d_at + index[p]]`` for consecutive panels.
+
+    The first panel begins at element `first` of `w`, the next ones `step` elements further each.
+    """
+
+    @intrinsic
+    def kernel(_typing, a, at, w, first, step, index, start, stop, d, d_at):
+        def generate(context, builder, signature, arguments):
+            a_base, w_base, index_base, d_base = (pointer(context, builder, signature, arguments, i) for i in (0, 2, 5, 8))
+            at, first, step, start, stop, d_at = (arguments[i] for i in (1, 3, 4, 6, 7, 9))
+            e = Emitter(builder, signature.args[0].dtype, is_fused)
+            width = e.const(VECTORS * e.lanes)
+            begins = [builder.add(first, builder.mul(step, e.const(panel))) for panel in range(panels)]
+            bases = [builder.gep(w_base, [begin]) for begin in begins]
+            values = builder.gep(d_base, [d_at])
+            places = [builder.add(at, e.const(t * e.lanes)) for t in range(VECTORS * panels)]
+
+            def column(p, sums):
+                j = builder.sext(builder.load(builder.gep(index_base, [p]), typ=ir.IntType(32)), ir.IntType(64))
+                d_j, begin = e.spread(values, j), builder.mul(j, width)
+                shifts = [builder.add(begin, e.const(v * e.lanes)) for v in range(VECTORS)]
+                weights = [e.load(base, shift) for base in bases for shift in shifts]
+                return [e.accumulate(total, weight, d_j) for total, weight in zip(sums, weights, strict=True)]
+
+            sums = e.loop(start, stop, [e.load(a_base, place) for place in places], column)
+            for total, place in zip(sums, places, strict=True):
+                e.store(total, a_base, place)
+            return context.get_dummy_value()
+
+        i8 = types.int64
+        return types.void(a, i8, w, i8, i8, index, i8, i8, d, i8), generate
+
+    return kernel
+
+
+def _group_kernel(rows, is_fused):
+    """The same for `rows` samples and the columns [start, stop) of one panel."""
+
+    @intrinsic
+    def kernel(_typing, a, at, w, first, start, stop, d, d_at):
+        def generate(context, builder, signature, arguments):
+            a_base, w_base, d_base = (pointer(context, builder, signature, arguments, i) for i in (0, 2, 6))
+            first, start, stop = arguments[3:6]
+            e = Emitter(builder, signature.args[0].dtype, is_fused)
+            targets = [builder.extract_value(arguments[1], r) for r in range(rows)]
+            values = [builder.gep(d_base, [builder.extract_value(arguments[7], r)]) for r in range(rows)]
+            places = [builder.add(target, e.const(v * e.lanes)) for target in targets for v in range(VECTORS)]
+            panel, width = builder.gep(w_base, [first]), e.const(VECTORS * e.lanes)
+
+            def column(j, sums):
+                begin = builder.mul(j, width)
+                weights = [e.load(panel, builder.add(begin, e.const(v * e.lanes))) for v in range(VECTORS)]
+                spread = [e.spread(value, j) for value in values]
+                return [e.accumulate(total, weights[i % VECTORS], spread[i // VECTORS]) for i, total in enumerate(sums)]
+
+            sums = e.loop(start, stop, [e.load(a_base, place) for place in places], column)
+            for total, place in zip(sums, places, strict=True):
+                e.store(total, a_base, place)
+            return context.get_dummy_value()
+
+        i8, many = types.int64, types.UniTuple(types.int64, rows)
+        return types.void(a, many, w, i8, i8, i8, d, many), generate
+
+    return kernel
+
+
+_row_4, _row_2, _row_1 = (_row_kernel(panels, False) for panels in PANELS)
+_row_4_fused, _row_2_fused, _row_1_fused = (_row_kernel(panels, True) for panels in PANELS)
+_six, _six_fused = (_group_kernel(6, is_fused) for is_fused in (False, True))
+_four, _four_fused = (_group_kernel(4, is_fused) for is_fused in (False, True))
+
+
+@uncounted
+def row(is_fused, panels, a, at, w, first, step, index, start, stop, d, d_at):
+    """Add the listed columns to consecutive panels of one sample (N-6, D-7).
+
+    Parameters
+    ----------
+    is_fused : bool
+        Fast order.
+    panels : int
+        One of ``PANELS``.
+    a, w, d : 1-D arrays of one dtype
+        Accumulators, panels and differences; `at` and `d_at` say where this sample begins, `first` where the first panel does
+        and `step` how many elements lie between two.
+    index : (L,) int32
+        Columns; those from position `start` to `stop` are used, in this order.
+    """
+    if panels == 4:
+        if is_fused:
+            _row_4_fused(a, at, w, first, step, index, start, stop, d, d_at)
+        else:
+            _row_4(a, at, w, first, step, index, start, stop, d, d_at)
+    elif panels == 2:
+        if is_fused:
+            _row_2_fused(a, at, w, first, step, index, start, stop, d, d_at)
+        else:
+            _row_2(a, at, w, first, step, index, start, stop, d, d_at)
+    elif is_fused:
+        _row_1_fused(a, at, w, first, step, index, start, stop, d, d_at)
+    else:
+        _row_1(a, at, w, first, step, index, start, stop, d, d_at)
+
+
+@uncounted
+def group_of_six(is_fused, a, at, w, first, start, stop, d, d_at):
+    """Add the columns [start, stop) of the panel at `first` to six samples (N-6); `at` and `d_at` are tuples of places."""
+    if is_fused:
+        _six_fused(a, at, w, first, start, stop, d, d_at)
+    else:
+        _six(a, at, w, first, start, stop, d, d_at)
+
+
+@uncounted
+def group_of_four(is_fused, a, at, w, first, start, stop, d, d_at):
+    """The same for four samples."""
+    if is_fused:
+        _four_fused(a, at, w, first, start, stop, d, d_at)
+    else:
+        _four(a, at, w, first, start, stop, d, d_at)
+
+
+@uncounted
+def row_plain(panels, width, a, at, w, first, step, index, start, stop, d, d_at):
+    """The twin of :func:`row` in strict order: the same sums by plain loops."""
+    for p in range(start, stop):
+        j = np.int64(index[p])
+        d_j = d[d_at + j]
+        for panel in range(panels):
+            for i in range(width):
+                a[at + panel * width + i] += w[first + panel * step + j * width + i] * d_j
