@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from refdeq_validation.cases.draw import uniform
@@ -13,6 +16,8 @@ from refdeq_validation.reports.data import report_data
 from refdeq_validation.running import ProfileOutcome, Result, SuiteRun, run_case
 
 from refdeq.types import DeltaRule
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "browsing"))
 
 
 def sequence(family, dtype, preset, bugs, level="L2"):
