@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 PACKAGES = {"refdeq": "refdeq", "refdeq_numba": "backends/refdeq_numba", "refdeq_validation": "validation/refdeq_validation"}
+PACKAGES["refdeq_bench"] = "benchmarks/refdeq_bench"
 SHIPPED = ("*.py", "py.typed", "*.safetensors", "*.json", "*.css", "*.js", "*.h", "*.sv", "*.md", "*.txt")
 
 

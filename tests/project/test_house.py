@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {"refdeq": ROOT / "refdeq", "refdeq_numba": ROOT / "backends/refdeq_numba"}
 SOURCES["refdeq_validation"] = ROOT / "validation/refdeq_validation"
+SOURCES["refdeq_bench"] = ROOT / "benchmarks/refdeq_bench"
 FILES = sorted(path for folder in SOURCES.values() for path in folder.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST = 350
