@@ -121,10 +121,11 @@ BUGS = {
 }
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("bug", BUGS)
-def test_the_bug_fails_where_the_plain_implementation_passes(bug):
+def test_the_bug_fails_where_the_plain_implementation_passes(bug, dtype):
     session, slugs = BUGS[bug]
-    cases = of(*slugs)
+    cases = of(*slugs, dtype=dtype)
     assert len(cases) >= len(slugs)
     for case in cases:
         assert passes(case), case.id

@@ -1,4 +1,7 @@
-"""Beyond one block: samples past 128, inputs and outputs past 1024, steps past 255; and refreshes after quiet steps."""
+"""Beyond one block: samples past 128, inputs and outputs past 1024, steps past 255; and refreshes after quiet steps.
+
+Blocks and counters do not depend on the dtype: in float64, whose packs weigh twice as much, the other sizes are smaller.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def cases(dtype: str) -> Iterator[Case]:
     for batch in (127, 129, 257):
         yield many_samples(dtype, batch)
     for inputs, outputs in ((3, 1025), (1025, 3)):
-        yield shapes.sized(dtype, inputs, outputs, 2)
+        yield shapes.sized(dtype, inputs, outputs, 2 if dtype == "float32" else 1)
     for memory, refresh in (("sent", 0), ("always", 13)):
         yield many_steps(dtype, memory, refresh)
     yield quiet_before_refresh(dtype)
@@ -32,11 +35,12 @@ def many_samples(dtype: str, batch: int) -> Case:
     """More samples than a block holds, from a reset: each has its own values, so that no two rows are alike."""
     slug = f"second-block-of-samples-{batch}-{SHORT[dtype]}"
     number = Numbers(slug, dtype)
-    problem = gemm(shapes.distinct(3, 4, dtype), number.signed("bias", (3,), 1, 9), ruled(1.0))
+    width = 4 if dtype == "float32" else 2
+    problem = gemm(shapes.distinct(3, width, dtype), number.signed("bias", (3,), 1, 9), ruled(1.0))
     own = np.arange(batch)[:, None]
-    start = number.integers("start", (batch, 4), -4, 4) + own.astype(dtype)
-    sent = (np.arange(4) + own) % 3 == 0
-    second = start + np.where(sent, number.signed("change", (batch, 4), 2, 4), number.array(0.5))
+    start = number.integers("start", (batch, width), -4, 4) + own.astype(dtype)
+    sent = (np.arange(width) + own) % 3 == 0
+    second = start + np.where(sent, number.signed("change", (batch, width), 2, 4), number.array(0.5))
     third = second + np.where(sent, number.array(0.25), number.array(2.0))
     title = f"{batch} samples that all differ: a start and two steps."
     steps = [np.asarray(u, dtype=dtype) for u in (start, second, third)]
@@ -50,7 +54,8 @@ def many_steps(dtype: str, memory: str, refresh: int) -> Case:
     weight, bias = sequences.plain(number, 3, 2)
     problem = gemm(weight, bias, ruled(0.5, memory=memory, refresh=refresh))
     title = f"{STEPS} steps, memory {memory}, refresh {refresh}: nothing changes when a small counter would wrap."
-    calls = started(*sequences.walk(number, 2, 3, STEPS))
+    batch = 2 if dtype == "float32" else 1
+    calls = started(*sequences.walk(number, batch, 3, STEPS))
     return unit("sequence", slug, title, ("OVERFLOW", "STATE_LEAK", "REFRESH"), problem, calls)
 
 

@@ -33,8 +33,8 @@ def onto(dtype: str, k: int) -> Case:
     slug = f"narrow-operands-{k}-terms-{SHORT[dtype]}"
     number = Numbers(slug, dtype)
     # Nothing passes off as float64 that the bound would not show at 4096 terms too: no statistic, and fewer sums.
-    few = dtype == "float64" and k > 256
-    rows = outputs = 8 if few else 32
+    few = dtype == "float64" and k > 64
+    rows, outputs = (1, 32) if few else (32, 32)
     width = k + max(1, k // 32)
     weight, a = number.full("weight", (outputs, width)), number.full("a", (rows, outputs))
     u = number.full("u", (rows, width))
