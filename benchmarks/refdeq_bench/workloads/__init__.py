@@ -37,8 +37,16 @@ from __future__ import annotations
 
 from refdeq_bench.workloads.case import Case, Contender, Quality, Workload
 from refdeq_bench.workloads.convolutions import CONV
+from refdeq_bench.workloads.fused_step import FUSED
+from refdeq_bench.workloads.image import IMAGE
+from refdeq_bench.workloads.judging import JUDGE
+from refdeq_bench.workloads.orders import ORDERS
 from refdeq_bench.workloads.products import GEMM, GEMV
+from refdeq_bench.workloads.sine import SINE
+from refdeq_bench.workloads.solving import FLOW, GRADIENTS, SOLVERS
+from refdeq_bench.workloads.starting import START
 
 __all__ = ["WORKLOADS", "Case", "Contender", "Quality", "Workload"]
 
-WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (GEMV, GEMM, CONV)}
+_ALL = (GEMV, GEMM, CONV, FUSED, IMAGE, SINE, FLOW, SOLVERS, GRADIENTS, ORDERS, JUDGE, START)
+WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in _ALL}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from refdeq_bench.checking import expected_product
 from refdeq_bench.workloads.case import Case, Contender, Workload
 from refdeq_bench.workloads.kernels import accumulating, attributes, constant, dense_contenders, kernels_of, label
 from refdeq_bench.workloads.patterns import pattern, values_of
+from refdeq_bench.workloads.reading import reads
 
 __all__ = ["GEMM", "GEMV", "prepare_gemm", "prepare_gemv"]
 
@@ -37,7 +39,14 @@ def _bound(backend: str, order: str, threads: int, outputs: int, inputs: int, dt
 
 
 def prepare_gemv(
-    backend: str, *, order: str = "fast", threads: int = 1, n: int = 2048, dtype: str = "float32", density: float = 0.1
+    backend: str,
+    *,
+    order: str = "fast",
+    threads: int = 1,
+    n: int = 2048,
+    dtype: str = "float32",
+    density: float = 0.1,
+    bandwidth: bool = False,
 ) -> Case:
     """One sample of n inputs and n outputs: bound by memory.
 
@@ -47,7 +56,14 @@ def prepare_gemv(
     inputs = min(MOST_INPUTS, math.ceil(4 / density)) if density < 1 else 1
     masks = [pattern("random", (1, n), density, seed) for seed in range(inputs)]
     point = {"n": n, "dtype": dtype, "density": density}
-    return _case("gemv", backend, order, threads, point, (1, n, n), masks)
+    case = _case("gemv", backend, order, threads, point, (1, n, n), masks)
+    if not bandwidth:
+        return case
+    weight = _weight(n, n, dtype)
+    *dense, ours = case.contenders
+    read = float(masks[0].sum()) * n * weight.itemsize
+    ours = replace(ours, quality={**ours.quality, "bytes": read})
+    return replace(case, contenders=(*dense, ours, *reads(weight, threads)))
 
 
 def prepare_gemm(
