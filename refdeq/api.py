@@ -131,11 +131,12 @@ def solve(
     with np.errstate(all="ignore"):
         evaluator = Evaluator(iterated, kernels, injections, batch, delta, memory)
         plan, why = choose_plan(chosen, evaluator, solver, returned, order, executor, on_evaluation, dialect)
+        native = chosen.info.activation_in(order) == "native"
         if plan is not None:
-            solution = run_fused(plan, evaluator, stop, start, memory, threads, trace)
+            solution = run_fused(plan, evaluator, stop, start, memory, threads, trace, native)
         else:
             hook = on_evaluation
-            solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, hook, chosen, split, dialect)
+            solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, hook, native, split, dialect)
         solution = replace(
             solution,
             executor=f"fused: {plan.name}" if plan is not None else f"op level ({why})",

@@ -77,14 +77,14 @@ def run_loop(
     returned: str,
     trace: bool,
     hook: Hook | None,
-    backend: Backend,
+    native: bool,
     split: Split | None = None,
     dialect: Dialect | None = None,
 ) -> Solution:
-    """Solve a cell through the loop, operator by operator."""
+    """Solve a cell through the loop, operator by operator; `native` says what its activations are (N-8)."""
     z = {name: kernels.upload(array) for name, array in start.items()}
     criterion = None if dialect is None else dialect.criterion(kernels, z)
-    recorder = Recorder(evaluator, kernels, native=backend.info.activation == "native") if trace else None
+    recorder = Recorder(evaluator, kernels, native=native) if trace else None
     result = iterate(
         evaluator,
         kernels,
@@ -140,15 +140,16 @@ def run_fused(
     memory: DeltaMemory | None,
     threads: int,
     trace: bool,
+    native: bool,
 ) -> Solution:
-    """Solve a cell in one compiled routine of the backend."""
+    """Solve a cell in one compiled routine of the backend; `native` says what its activations are (N-8)."""
     cell, kernels = evaluator.cell, evaluator.kernels
     hoisted = {node.name: kernels.download(evaluator.values[node.name]) for node in cell.graph.hoisted}
     hoisted |= {name: kernels.download(evaluator.values[name]) for name in cell.graph.injections}
     buffers = None
     if trace:
         x_only = {node.name: hoisted[node.name] for node in cell.graph.hoisted}
-        buffers = empty_trace(cell.graph, evaluator.batch, stop.max_eval, evaluator.gates, evaluator.gated, x_only)
+        buffers = empty_trace(cell.graph, evaluator.batch, stop.max_eval, evaluator.gates, evaluator.gated, x_only, native)
     out = plan.bind(cell.parameters, threads=threads).run(start, hoisted, memory, stop, buffers)
     after = DeltaMemory(out.r, out.mask, out.a, out.count, cell.digest, evaluator.rule)
     return Solution(

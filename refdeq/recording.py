@@ -38,7 +38,7 @@ class Recorder:
     """
 
     def __init__(self, evaluator: Evaluator | None, kernels: Kernels, native: bool = False) -> None:
-        self._evaluator, self._kernels = evaluator, kernels
+        self._evaluator, self._kernels, self._native = evaluator, kernels, native
         self._frames: list[dict[str, dict[str, np.ndarray]]] = []
         self._scalars: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._values: list[str] = []
@@ -71,7 +71,7 @@ class Recorder:
             graph = evaluator.cell.graph
             hoisted = {node.name: self._kernels.download(evaluator.values[node.name]) for node in graph.hoisted}
             if not self._frames:
-                return empty_trace(graph, evaluator.batch, 0, evaluator.gates, evaluator.gated, hoisted)
+                return empty_trace(graph, evaluator.batch, 0, evaluator.gates, evaluator.gated, hoisted, self._native)
         if not self._frames:
             return Trace(np.zeros((0, 0), dtype=bool), {}, {}, np.zeros((0, 0)), np.zeros((0, 0)))
         parts: dict[str, Any] = {
@@ -88,7 +88,13 @@ class Recorder:
 
 
 def empty_trace(
-    graph: Graph, batch: int, length: int, gates: Mapping[str, object], gated: set[str], hoisted: Mapping[str, np.ndarray]
+    graph: Graph,
+    batch: int,
+    length: int,
+    gates: Mapping[str, object],
+    gated: set[str],
+    hoisted: Mapping[str, np.ndarray],
+    native: bool,
 ) -> Trace:
     """Buffers for a fused run of at most `length` evaluations: NaN and False until written."""
 
@@ -104,6 +110,6 @@ def empty_trace(
         r={value: nans(value) for value in gates},
         mask={value: np.zeros((length, batch, *graph.shapes[value][1:]), dtype=bool) for value in gates},
         a={name: nans(name) for name in gated},
-        values={name: nans(name) for name in recorded_values(graph, gated, native=False)},
+        values={name: nans(name) for name in recorded_values(graph, gated, native)},
         hoisted=dict(hoisted),
     )

@@ -50,8 +50,10 @@ class BackendInfo:
         Level R0 to R5 of the determinism ladder.
     inactive_columns : {"skip", "read"}
         D-7: whether weights of inactive columns are read.
-    activation : {"strict", "native"}
-        N-8.
+    activation, fast_activation : {"strict", "native"}
+        N-8, in strict and in fast order.
+    activation_ulp : float
+        Largest error of native activations, in units in the last place.
     fused : bool
         Whether there are fused plans.
     """
@@ -64,6 +66,16 @@ class BackendInfo:
     inactive_columns: str
     activation: str
     fused: bool = False
+    fast_activation: str = "strict"
+    activation_ulp: float = 0.0
+
+    def activation_in(self, order: str) -> str:
+        """What activations are in an order (N-8).
+
+        >>> load_backend("reference").info.activation_in("strict")
+        'strict'
+        """
+        return self.fast_activation if order == "fast" else self.activation
 
 
 @dataclass(frozen=True)

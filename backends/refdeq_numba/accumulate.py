@@ -10,6 +10,7 @@ from __future__ import annotations
 from refdeq_numba import sums
 from refdeq_numba.compilation import uncounted
 from refdeq_numba.panels import DEPTH
+from refdeq_numba.simd import prefetch
 
 __all__ = ["add_groups", "add_lists", "in_groups"]
 
@@ -24,7 +25,7 @@ def in_groups(count):
 
 
 @uncounted
-def add_groups(is_fast, w, k, width, first_panel, last_panel, rows, sixes, fours, a, a_at, d, d_at):
+def add_groups(is_fast, w, k, width, first_panel, last_panel, rows, sixes, fours, ahead, a, a_at, d, d_at):
     """Add every column to the first ``6 * sixes + 4 * fours`` of the samples `rows` (N-6).
 
     Parameters
@@ -33,6 +34,8 @@ def add_groups(is_fast, w, k, width, first_panel, last_panel, rows, sixes, fours
         Of :class:`refdeq_numba.panels.Panels`; the panels from `first_panel` to `last_panel` are used.
     a, d : 1-D arrays
         Sample i has its accumulators, of `first_panel` on, from element ``a_at[i]`` of `a`, its differences from ``d_at[i]``.
+    ahead : int
+        So many elements further are accumulators that come next; their cache lines are asked for meanwhile. 0 for none.
     """
     for start in range(0, k, DEPTH):
         stop = min(k, start + DEPTH)
@@ -44,6 +47,9 @@ def add_groups(is_fast, w, k, width, first_panel, last_panel, rows, sixes, fours
                 low = a_at[r0] + shift, a_at[r1] + shift, a_at[r2] + shift
                 at = (*low, a_at[r3] + shift, a_at[r4] + shift, a_at[r5] + shift)
                 from_ = (d_at[r0], d_at[r1], d_at[r2], d_at[r3], d_at[r4], d_at[r5])
+                if ahead > 0 and start == 0:
+                    for r in range(6 * g, 6 * g + 6):
+                        prefetch(a, a_at[rows[r]] + shift + ahead)
                 sums.group_of_six(is_fast, a, at, w, first, start, stop, d, from_)
             for g in range(fours):
                 g0 = 6 * sixes + 4 * g
@@ -54,17 +60,20 @@ def add_groups(is_fast, w, k, width, first_panel, last_panel, rows, sixes, fours
 
 
 @uncounted
-def add_lists(is_simd, is_fast, w, k, width, first_panel, last_panel, rows, count, ends, columns, stride, a, a_at, d, d_at):
+def add_lists(
+    is_simd, is_fast, w, k, width, first_panel, last_panel, rows, count, ends, columns, values, stride, ahead, a, a_at
+):
     """Add the listed columns to `count` samples (N-6, D-7): `stride` blocks of columns and up to four panels at a time.
 
     Parameters
     ----------
-    columns, ends : (R, L) int32 and (R, blocks + 1) int64
-        Per sample its list, and where each block of columns ends in it.
+    columns, values, ends : (R, L) int32, (R, L) array and (R, blocks + 1) int64
+        Per sample its list, the differences beside it, and where each block of columns ends in it.
     stride : int
         Blocks of columns per pass: few keep the weights in the first-level cache, many spare the accumulators' traffic.
     """
-    index, length, blocks, step = columns.reshape(-1), columns.shape[1], ends.shape[1] - 1, k * width
+    index, value, length = columns.reshape(-1), values.reshape(-1), columns.shape[1]
+    blocks, step = ends.shape[1] - 1, k * width
     panel = first_panel
     while panel < last_panel:
         left = last_panel - panel
@@ -77,8 +86,11 @@ def add_lists(is_simd, is_fast, w, k, width, first_panel, last_panel, rows, coun
                 start, stop = i * length + ends[i, block], i * length + ends[i, last]
                 if start == stop:
                     continue
+                if ahead > 0 and block == 0:
+                    for p in range(panels):
+                        prefetch(a, a_at[i] + shift + p * width + ahead)
                 if is_simd:
-                    sums.row(is_fast, panels, a, a_at[i] + shift, w, first, step, index, start, stop, d, d_at[i])
+                    sums.row(is_fast, panels, a, a_at[i] + shift, w, first, step, index, value, start, stop)
                 else:
-                    sums.row_plain(panels, width, a, a_at[i] + shift, w, first, step, index, start, stop, d, d_at[i])
+                    sums.row_plain(panels, width, a, a_at[i] + shift, w, first, step, index, value, start, stop)
         panel += panels

@@ -1,4 +1,4 @@
-"""Elementwise operators and moves over a range of samples: one rounding per element, in both orders (E-1).
+"""Elementwise operators and moves over a range of samples: one rounding per element, in both orders (E-1) but for activations.
 
 Arrays are (B, n): one row per sample. ``rows[first:last]`` are the samples to treat. A step of 1 marks a batched operand, 0 a
 parameter of shape (1, n) that every sample shares.
@@ -8,57 +8,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from refdeq_numba import activations
 from refdeq_numba.compilation import compiled
+from refdeq_numba.machine import call_row
 
-__all__ = ["ACTIVATIONS", "BINARY", "copy", "fill", "gather", "leaky_relu", "mean", "neg", "relax", "relu", "scatter"]
-
-
-# Activations (N-8): evaluated in float64, rounded once by the store ----------------------------------------------------------
+__all__ = ["BINARY", "activate", "copy", "fill", "gather", "leaky_relu", "mean", "neg", "relax", "relu", "scatter"]
 
 
-@compiled
-def _tanh(rows, first, last, x, out):
-    for r in range(first, last):
-        source, target = x[rows[r]], out[rows[r]]
-        for k in range(len(target)):
-            target[k] = activations.tanh(np.float64(source[k]))
+# Activations (N-8) -----------------------------------------------------------------------------------------------------------
+
+_PIECE = 4096
 
 
 @compiled
-def _sigmoid(rows, first, last, x, out):
+def activate(rows, first, last, address, x, out):
+    """Activation by the `address` of its loop over a row (:mod:`refdeq_numba.activation_rows`), a piece at a time in place."""
     for r in range(first, last):
         source, target = x[rows[r]], out[rows[r]]
-        for k in range(len(target)):
-            target[k] = activations.sigmoid(np.float64(source[k]))
-
-
-@compiled
-def _sin(rows, first, last, x, out):
-    for r in range(first, last):
-        source, target = x[rows[r]], out[rows[r]]
-        for k in range(len(target)):
-            target[k] = activations.sin(np.float64(source[k]))
-
-
-@compiled
-def _cos(rows, first, last, x, out):
-    for r in range(first, last):
-        source, target = x[rows[r]], out[rows[r]]
-        for k in range(len(target)):
-            target[k] = activations.cos(np.float64(source[k]))
-
-
-@compiled
-def _exp(rows, first, last, x, out):
-    for r in range(first, last):
-        source, target = x[rows[r]], out[rows[r]]
-        for k in range(len(target)):
-            target[k] = activations.exp(np.float64(source[k]))
-
-
-ACTIVATIONS = {"Tanh": _tanh, "Sigmoid": _sigmoid, "Sin": _sin, "Cos": _cos, "Exp": _exp}
-"""ONNX operator name to kernel."""
+        for start in range(0, len(target), _PIECE):
+            stop = min(start + _PIECE, len(target))
+            for k in range(start, stop):
+                target[k] = source[k]
+            call_row(address, target, start, stop - start)
 
 
 # Other unary operators -------------------------------------------------------------------------------------------------------

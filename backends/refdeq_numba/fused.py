@@ -22,6 +22,7 @@ from refdeq_numba import fused_rows as rows_of
 from refdeq_numba.accumulate import add_groups, add_lists, in_groups
 from refdeq_numba.compilation import compiled, uncounted
 from refdeq_numba.fused_residual import euclidean, largest
+from refdeq_numba.lists import count_columns, list_all, list_columns
 from refdeq_numba.machine import call_step
 
 __all__ = ["solve_samples"]
@@ -81,12 +82,12 @@ def _gate_row(settings, inputs, results, work, i, b):
         rows_of.send(n, settings.is_ge, settings.threshold, u, r, d, mask, i)
         if settings.is_by_sample:
             rows_of.share_decision(n, mask, i)
-        sent = rows_of.count_columns(work.octets, i)
+        sent = count_columns(n, mask.reshape(-1), work.at[i], work.bits, i)
         is_filled = settings.may_fill and sent * FILL[1] > n * FILL[0]
         if is_filled:
             rows_of.fill_and_remember(n, settings.is_always, u, mask, d, r, i)
         else:
-            rows_of.list_columns(n, work.octets, work.columns, work.ends, i)
+            list_columns(n, work.bits, d.reshape(-1), work.at[i], work.columns, work.values, work.ends, i)
             if settings.is_always:
                 rows_of.copy_row(n, u, i, r, i)
             else:
@@ -123,14 +124,15 @@ def _gate_block(settings, inputs, results, work, target, k, first, rows):
             n_full += 1
         elif used > 0:
             if used == n:
-                rows_of.list_all(n, work.columns, work.ends, i)
+                list_all(n, work.d.reshape(-1), work.at[i], work.columns, work.values, work.ends, i)
             work.listed[n_listed] = i
             n_listed += 1
             total += used
     sixes, fours = in_groups(n_full)
     for position in range(6 * sixes + 4 * fours, n_full):  # what does not fill a group
-        rows_of.list_all(n, work.columns, work.ends, work.full[position])
-        work.listed[n_listed] = work.full[position]
+        i = work.full[position]
+        list_all(n, work.d.reshape(-1), work.at[i], work.columns, work.values, work.ends, i)
+        work.listed[n_listed] = i
         n_listed += 1
         total += n
     return sixes, fours, n_listed, total
@@ -141,9 +143,9 @@ def _accumulate(is_simd, is_fast, n, weights, work, target, sixes, fours, n_list
     """Add what every row of the block uses to its accumulator (N-6, D-7)."""
     a, d, at, stride = target.reshape(-1), work.d.reshape(-1), work.at, _stride(total, n * n_listed, work.ends.shape[1])
     panels, width, count = weights.panels, weights.width, weights.count
-    add_groups(is_fast, panels, n, width, 0, count, work.full, sixes, fours, a, at, d, at)
-    listed, ends, columns = work.listed, work.ends, work.columns
-    add_lists(is_simd, is_fast, panels, n, width, 0, count, listed, n_listed, ends, columns, stride, a, at, d, at)
+    add_groups(is_fast, panels, n, width, 0, count, work.full, sixes, fours, 0, a, at, d, at)
+    listed, ends, columns, values = work.listed, work.ends, work.columns, work.values
+    add_lists(is_simd, is_fast, panels, n, width, 0, count, listed, n_listed, ends, columns, values, stride, 0, a, at)
 
 
 @uncounted
@@ -168,16 +170,21 @@ def _finish_block(settings, bias, inputs, results, tracks, work, k, first, rows)
     """Value, residual, decision, trace and step of every live row after its accumulate; return how many are final now."""
     s, n, n_final, is_tracked = settings, settings.n, 0, tracks.active.shape[0] > 0
     z, f, r, a, mask = work.z, work.f, work.r, work.a, work.mask
+    shows_activation = tracks.activated.shape[0] > 0
     for i in range(rows):
         if not work.is_live[i]:
             continue
         b = first + i
+        if shows_activation and (work.is_resting[i] or (work.is_idle[i] and not s.is_folded)):
+            rows_of.copy_row(n, tracks.activated[k - 1], b, tracks.activated[k], b)
         if not work.is_resting[i]:
             if not work.is_idle[i] or s.is_folded:
                 if s.is_folded:
                     rows_of.fold_bias(n, work.sums, bias, work.is_fresh[i], a, i)
                 _add_phase(n, s.is_folded, bias, inputs.phase, tracks.linear, a, f, i, b, k)
-                rows_of.activate(s.activation, s.slope[0], f, i)
+                rows_of.activate(s.activation, s.row_function, s.slope[0], f, i)
+                if shows_activation:
+                    rows_of.copy_row(n, f, i, tracks.activated[k], b)
                 if inputs.filter.shape[0] > 0:
                     rows_of.multiply_rows(n, f, i, inputs.filter, b, f)
             if s.is_linf:

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refdeq_numba.compress import SLACK
+from refdeq_numba.lists import BLOCK
 from refdeq_numba.panels import aligned, pack_panels
 
 __all__ = [
-    "BLOCK",
     "Inputs",
     "Results",
     "Settings",
@@ -20,9 +21,6 @@ __all__ = [
     "rows_per_block",
     "workspace",
 ]
-
-BLOCK = 64
-"""Columns per block of a list: 64 columns of four panels stay in the first-level cache."""
 
 _CACHE_BYTES = 384 * 1024
 """What the workspace of one block of samples may take of the second-level cache; from a third to the whole of 512 KiB is within
@@ -47,11 +45,13 @@ class Settings(NamedTuple):
     """Every choice of cell, rule, solver, order and stop rule as numbers; a negative tolerance means none.
 
     ``alpha``, ``beta``, ``slope`` and ``threshold`` are arrays of the cell's dtype: (1,), (1,), (1,) and (n,). ``step`` is the
-    address of the step of a solver with a memory, 0 for Picard and Krasnoselskii-Mann.
+    address of the step of a solver with a memory, 0 for Picard and Krasnoselskii-Mann; ``row_function`` that of the activation's
+    loop over a row, 0 for those that need none.
     """
 
     n: int
     activation: int
+    row_function: int
     slope: np.ndarray
     is_gated: bool
     threshold: np.ndarray
@@ -113,7 +113,10 @@ class Results(NamedTuple):
 
 
 class Tracks(NamedTuple):
-    """Trace buffers (T, B, ...), all of length 0 when no trace is asked for; the untraced solve runs the same code (S-10)."""
+    """Trace buffers (T, B, ...), all of length 0 when no trace is asked for; the untraced solve runs the same code (S-10).
+
+    ``linear`` is there when nothing gates the linear node, ``activated`` when the activation is native (N-8).
+    """
 
     active: np.ndarray
     z: np.ndarray
@@ -124,14 +127,15 @@ class Tracks(NamedTuple):
     mask: np.ndarray
     a: np.ndarray
     linear: np.ndarray
+    activated: np.ndarray
 
 
 class Work(NamedTuple):
     """Workspace of one thread for one block of R samples; rows are padded to L elements, whole cache lines and tiles.
 
-    ``z, f, u, r, d, a, sums, mask`` are (R, L), and ``octets`` is mask seen as uint64; ``columns`` (R, L) and ``ends``
-    (R, blocks + 1) are the lists of sent columns and where each block of columns ends in them; ``at`` says where each row
-    begins in its flat array. Per sample: whether it is live,
+    ``z, f, u, r, d, a, sums, mask`` are (R, L), and ``bits`` (R, blocks) is mask as bits; ``columns``, ``values`` and ``ends``
+    (R, blocks + 1) are the lists of sent columns, the differences beside them, and where each block of columns ends in them;
+    ``at`` says where each row begins in its flat array. Per sample: whether it is live,
     begins its sum anew, sent nothing, rests (see :mod:`refdeq_numba.fused`), and what the stop rule remembers. ``full`` and
     ``listed`` are lists of rows. ``table`` is what the step of a solver with a memory gets, empty for others.
     """
@@ -144,8 +148,9 @@ class Work(NamedTuple):
     a: np.ndarray
     sums: np.ndarray
     mask: np.ndarray
-    octets: np.ndarray
+    bits: np.ndarray
     columns: np.ndarray
+    values: np.ndarray
     ends: np.ndarray
     at: np.ndarray
     lanes: np.ndarray
@@ -204,8 +209,9 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
         a,
         sums,
         mask=mask,
-        octets=mask.view(np.uint64),
-        columns=np.zeros((rows, length), dtype=np.int32),
+        bits=np.zeros((rows, -(-n // BLOCK)), dtype=np.uint64),
+        columns=np.zeros((rows, length + SLACK), dtype=np.int32),
+        values=np.zeros((rows, length + SLACK), dtype=dtype),
         ends=np.zeros((rows, -(-n // BLOCK) + 1), dtype=np.int64),
         at=np.arange(rows, dtype=np.int64) * length,
         lanes=aligned((64,), np.dtype(np.float64)),

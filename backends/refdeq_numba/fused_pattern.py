@@ -34,6 +34,8 @@ class Pattern:
         The operands p, q and m: values that depend on x only, or parameters.
     activation : str
         ONNX operator; ``Identity`` when there is none.
+    activated : str
+        Name of its node; empty when there is none.
     slope : float
         Of a LeakyRelu, else 0.
     """
@@ -49,6 +51,7 @@ class Pattern:
     phase: str | None
     filter: str | None
     activation: str
+    activated: str
     slope: float
 
     @property
@@ -112,10 +115,11 @@ def match(graph: Graph) -> Pattern:
     watched = chain.value
     gemm = _gemm(graph, chain, shape[0])
     phase = chain.take_operand("Add")
-    activation, slope = "Identity", 0.0
+    activation, activated, slope = "Identity", "", 0.0
     if chain.node is not None and chain.node.op in ACTIVATIONS:
         node = chain.take()
-        activation, slope = node.op, float(OPS[node.op].complete(node.attributes).get("alpha", 0.0))
+        activation, activated = node.op, node.name
+        slope = float(OPS[node.op].complete(node.attributes).get("alpha", 0.0))
     multiplied = chain.take_operand("Mul")
     if chain.node is not None:
         raise UnmatchedError(f"node {chain.node.name!r} ({chain.node.op}) does not fit z' = phi(A (z + p) + q) * m")
@@ -133,6 +137,7 @@ def match(graph: Graph) -> Pattern:
         phase=phase,
         filter=multiplied,
         activation=activation,
+        activated=activated,
         slope=slope,
     )
 

@@ -12,24 +12,19 @@ import math
 import numpy as np
 
 from refdeq.types import Status
-from refdeq_numba import activations
 from refdeq_numba.compilation import uncounted
-from refdeq_numba.fused_data import BLOCK
-from refdeq_numba.simd import count_trailing_zeros
+from refdeq_numba.machine import call_row
 
 __all__ = [
     "ACTIVATIONS",
     "activate",
     "add_rows",
     "copy_row",
-    "count_columns",
     "count_nonzero",
     "decide",
     "fill_and_remember",
     "fold_bias",
     "is_stagnated",
-    "list_all",
-    "list_columns",
     "multiply_rows",
     "relax_row",
     "remember_sent",
@@ -38,11 +33,9 @@ __all__ = [
 ]
 
 ACTIVATIONS = {"Identity": 0, "Relu": 1, "LeakyRelu": 2, "Tanh": 3, "Sigmoid": 4, "Sin": 5, "Cos": 6}
-"""ONNX operator to the number that stands for it in compiled code."""
+"""ONNX operator to the number that stands for it in compiled code; those after LeakyRelu are called by address."""
 
-_RELU, _LEAKY, _TANH, _SIGMOID, _SIN, _COS = (ACTIVATIONS[name] for name in tuple(ACTIVATIONS)[1:])
-
-_GATHER, _ADD_BYTES = np.uint64(0x0102040810204080), np.uint64(0x0101010101010101)
+_RELU, _LEAKY = ACTIVATIONS["Relu"], ACTIVATIONS["LeakyRelu"]
 
 _RUNNING, _CONVERGED, _MAX_EVAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.MAX_EVAL)
 _NONFINITE, _DIVERGED, _STAGNATED = int(Status.NONFINITE), int(Status.DIVERGED), int(Status.STAGNATED)
@@ -108,45 +101,6 @@ def share_decision(n, mask, i):
 
 
 @uncounted
-def list_columns(n, octets, columns, ends, i):
-    """List the sent columns in ascending order, note where each block of 64 ends, return how many there are.
-
-    `octets` is the mask read eight decisions at a time. One multiplication gathers eight bytes of 0 or 1 into eight bits (byte
-    b to bit b); the bits of a block are then taken off from below, so that the time grows with what is sent, not with n.
-    """
-    count = 0
-    for block in range(ends.shape[1] - 1):
-        bits = np.uint64(0)
-        for place in range(min(8, octets.shape[1] - 8 * block)):
-            octet = (octets[i, 8 * block + place] * _GATHER) >> np.uint64(56)
-            bits |= octet << np.uint64(8 * place)
-        while bits != 0:
-            columns[i, count] = block * BLOCK + count_trailing_zeros(bits)
-            bits &= bits - np.uint64(1)
-            count += 1
-        ends[i, block + 1] = count
-    return count
-
-
-@uncounted
-def list_all(n, columns, ends, i):
-    """List every column."""
-    for j in range(n):
-        columns[i, j] = j
-    for block in range(1, ends.shape[1]):
-        ends[i, block] = min(n, block * BLOCK)
-
-
-@uncounted
-def count_columns(octets, i):
-    """How many columns are sent: bytes of 0 and 1 added eight at a time."""
-    count = np.int64(0)
-    for place in range(octets.shape[1]):
-        count += np.int64((octets[i, place] * _ADD_BYTES) >> np.uint64(56))
-    return count
-
-
-@uncounted
 def fill_and_remember(n, is_always, u, mask, d, r, i):
     """For a row that sends nearly everything: D-3 with its zeros, and D-4, over the whole row."""
     zero = d.dtype.type(0)
@@ -191,21 +145,11 @@ def fold_bias(n, sums, bias, is_dense, a, i):
 
 
 @uncounted
-def activate(kind, slope, f, i):
-    """Activation of one whole padded row, in place: float64 arithmetic, rounded once to the dtype of the cell (N-8)."""
+def activate(kind, address, slope, f, i):
+    """Activation of one whole padded row, in place; others than the simplest by the `address` of their loop (N-8)."""
     length = f.shape[1]
-    if kind == _TANH:
-        for j in range(length):
-            f[i, j] = activations.tanh(np.float64(f[i, j]))
-    elif kind == _SIN:
-        for j in range(length):
-            f[i, j] = activations.sin(np.float64(f[i, j]))
-    elif kind == _COS:
-        for j in range(length):
-            f[i, j] = activations.cos(np.float64(f[i, j]))
-    elif kind == _SIGMOID:
-        for j in range(length):
-            f[i, j] = activations.sigmoid(np.float64(f[i, j]))
+    if kind > _LEAKY:
+        call_row(address, f, i * length, length)
     elif kind == _RELU:
         for j in range(length):
             f[i, j] = f.dtype.type(0) if f[i, j] <= 0 else f[i, j]

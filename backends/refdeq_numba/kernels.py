@@ -11,7 +11,9 @@ from refdeq.kernels import GateSpec, OpFunction
 from refdeq.ops.conv import conv_geometry
 from refdeq_numba import conv, elementwise, gate, history, linear, positions
 from refdeq_numba import residual as tree
+from refdeq_numba.layouts import Layouts
 from refdeq_numba.machine import has_fused_multiply_add
+from refdeq_numba.node_sums import NodeSums
 from refdeq_numba.operators import Operators
 from refdeq_numba.shaping import active_rows, bias_row, rows_of, sample_size
 from refdeq_numba.workers import Workers
@@ -19,8 +21,6 @@ from refdeq_numba.workers import Workers
 __all__ = ["NumbaKernels"]
 
 Array = np.ndarray
-
-_ROWS_WORTH_A_TRANSPOSE = 4
 
 
 class NumbaKernels:
@@ -41,6 +41,8 @@ class NumbaKernels:
     def __init__(self, order: str = "strict", threads: int = 1) -> None:
         self._workers = Workers(threads)
         self._fused = order == "fast" and has_fused_multiply_add()
+        self._layouts = Layouts()
+        self._sums = NodeSums(self._workers, self._layouts, self._fused)
         self.ops = Operators(self, self._workers, self._fused).table()
 
     def upload(self, array: Array) -> Array:
@@ -48,8 +50,8 @@ class NumbaKernels:
         return np.array(array, order="C")
 
     def constant(self, array: Array) -> Array:
-        """Return a contiguous copy that is not written to."""
-        return np.array(array, order="C")
+        """Return a contiguous copy, of which layouts are kept."""
+        return self._layouts.register(np.array(array, order="C"))
 
     def download(self, array: Array) -> Array:
         """Return a copy."""
@@ -87,15 +89,7 @@ class NumbaKernels:
         self, d: Array, mask: Array | None, weight: Array, attributes: Mapping[str, Any], active: Array, a: Array
     ) -> None:
         """Accumulate of a Gemm (N-6, N-7, D-7)."""
-        rows = active_rows(active)
-        sent, everything = _mask_or_everything(mask, d.ndim)
-        kernel = linear.gemm
-        if attributes["transB"]:
-            if len(rows) < _ROWS_WORTH_A_TRANSPOSE:
-                kernel = linear.gemm_stored_by_output
-            else:
-                weight = np.ascontiguousarray(weight.T)
-        self._workers.run(kernel, rows, weight.size, d, sent, everything, weight, self._fused, a)
+        self._sums.gemm(active_rows(active), d, mask, weight, bool(attributes["transB"]), a)
 
     def accumulate_conv(
         self, d: Array, mask: Array | None, weight: Array, attributes: Mapping[str, Any], active: Array, a: Array

@@ -16,6 +16,7 @@ from refdeq_numba.compilation import inlined
 
 __all__ = [
     "bits",
+    "call_row",
     "call_step",
     "from_bits",
     "fused_multiply_add",
@@ -75,6 +76,20 @@ def call_step(_typing, address, z, f, is_live, table, rows, k):
         return context.get_dummy_value()
 
     return types.void(types.int64, z, f, is_live, table, types.int64, types.int64), generate
+
+
+@intrinsic
+def call_row(_typing, address, rows, at, n):
+    """Call a compiled routine with the address of element `at` of a contiguous array, and a number (N-8: activations)."""
+
+    def generate(context, builder, signature, arguments):
+        address, rows, at, n = arguments
+        first = builder.gep(context.make_array(signature.args[1])(context, builder, rows).data, [at])
+        kind = ir.FunctionType(context.get_value_type(types.void), [first.type, n.type])
+        builder.call(builder.inttoptr(address, kind.as_pointer()), [first, n])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, rows, types.int64, types.int64), generate
 
 
 @intrinsic

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from refdeq_numba.kernels import NumbaKernels
 
 __all__ = ["NumbaBackend"]
+
+_ACTIVATION_ULP = 2.0
+"""Largest error of the activations of fast order. Measured: benchmarks/results/activation_accuracy.json."""
 
 
 class NumbaBackend:
@@ -24,16 +28,23 @@ class NumbaBackend:
     ('strict', 'fast')
     """
 
-    info = BackendInfo(
-        name="numba",
-        summary="Numba on the CPU: compiled kernels for every operator, fused plans for whole solves",
-        orders=("strict", "fast"),
-        dtypes=("float32", "float64"),
-        determinism="R4",
-        inactive_columns="skip",
-        activation="strict",
-        fused=True,
-    )
+    @cached_property
+    def info(self) -> BackendInfo:
+        """What is declared; native activations in fast order need a processor with fused multiply-add."""
+        from refdeq_numba.machine import has_fused_multiply_add
+
+        return BackendInfo(
+            name="numba",
+            summary="Numba on the CPU: compiled kernels for every operator, fused plans for whole solves",
+            orders=("strict", "fast"),
+            dtypes=("float32", "float64"),
+            determinism="R4",
+            inactive_columns="skip",
+            activation="strict",
+            fused=True,
+            fast_activation="native" if has_fused_multiply_add() else "strict",
+            activation_ulp=_ACTIVATION_ULP if has_fused_multiply_add() else 0.0,
+        )
 
     def unavailable(self) -> tuple[str, str] | None:
         """Return None when it can run here, else (reason, hint)."""

@@ -197,6 +197,7 @@ class FusedExecutor:
         return Settings(
             n=pattern.n,
             activation=ACTIVATIONS[pattern.activation],
+            row_function=_row_function(request.order, pattern.activation, dtype),
             slope=np.array([pattern.slope], dtype=dtype),
             is_gated=gate is not None,
             threshold=threshold,
@@ -238,6 +239,13 @@ class FusedExecutor:
         return Inputs(_own(z), entry, phase, multiplier, r, a, counts)
 
 
+def _row_function(order: str, activation: str, dtype: np.dtype) -> int:
+    """Address of the compiled loop of an activation over a row (N-8); 0 for those that the solve has in itself."""
+    from refdeq_numba.activation_rows import STRICT, row_function
+
+    return int(row_function(order, activation, dtype.name).address) if activation in STRICT else 0
+
+
 def _step_of(solver: Any, dtype: np.dtype) -> int:
     """Address of the compiled step of a solver with a memory; 0 for the others, which the solve steps for itself."""
     if not isinstance(solver, Anderson):
@@ -276,7 +284,7 @@ def _tracks(trace: Trace | None, pattern: Pattern, dtype: np.dtype, is_gated: bo
     none, no_mask = np.zeros((0, 0, 0), dtype=dtype), np.zeros((0, 0, 0), dtype=np.bool_)
     if trace is None:
         empty = np.zeros((0, 0))
-        return Tracks(np.zeros((0, 0), dtype=np.bool_), none, none, empty, empty, none, no_mask, none, none)
+        return Tracks(np.zeros((0, 0), dtype=np.bool_), none, none, empty, empty, none, no_mask, none, none, none)
     return Tracks(
         active=trace.active,
         z=trace.z[pattern.state],
@@ -287,4 +295,5 @@ def _tracks(trace: Trace | None, pattern: Pattern, dtype: np.dtype, is_gated: bo
         mask=trace.mask[pattern.watched] if is_gated else no_mask,
         a=trace.a[pattern.linear] if is_gated else none,
         linear=none if is_gated else trace.values[pattern.linear],
+        activated=trace.values.get(pattern.activated, none),
     )

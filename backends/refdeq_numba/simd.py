@@ -17,7 +17,16 @@ from numba import types
 from refdeq.errors import ArgumentError
 from refdeq_numba.machine import has_fused_multiply_add, intrinsic
 
-__all__ = ["Emitter", "count_trailing_zeros", "is_enabled", "pointer", "vector_bytes"]
+__all__ = [
+    "Emitter",
+    "bits_of",
+    "count_ones",
+    "count_trailing_zeros",
+    "is_enabled",
+    "pointer",
+    "prefetch",
+    "vector_bytes",
+]
 
 _INDEX = ir.IntType(64)
 
@@ -49,6 +58,48 @@ def count_trailing_zeros(_typing, bits):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic
+def bits_of(_typing, mask, index):
+    """Decisions of 64 consecutive elements of a 1-D array of bool, from `index` on, as the bits of a uint64."""
+
+    def generate(context, builder, signature, arguments):
+        base = builder.gep(pointer(context, builder, signature, arguments, 0), [arguments[1]])
+        kind = ir.VectorType(ir.IntType(8), 64)
+        decisions = builder.load(builder.bitcast(base, kind.as_pointer()), typ=kind)
+        decisions.align = 1
+        is_sent = builder.icmp_unsigned("!=", decisions, ir.Constant(kind, [0] * 64))
+        return builder.bitcast(is_sent, ir.IntType(64))
+
+    return types.uint64(mask, types.int64), generate
+
+
+@intrinsic
+def count_ones(_typing, bits):
+    """How many bits of a uint64 are set."""
+
+    def generate(_context, builder, _signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def prefetch(_typing, array, index):
+    """Ask for the cache line of one element of a 1-D array, to the second-level cache; any index at all is harmless."""
+
+    def generate(context, builder, signature, arguments):
+        place = builder.gep(pointer(context, builder, signature, arguments, 0), [arguments[1]])
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        name = "llvm.prefetch.p0"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        for_reading, second_level, data = (ir.Constant(number, value) for value in (0, 2, 1))
+        builder.call(function, [builder.bitcast(place, byte), for_reading, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
 
 
 class Emitter:
@@ -97,8 +148,12 @@ class Emitter:
             fma = ir.Function(self.b.module, ir.FunctionType(self.vector, [self.vector] * 3), name)
         return self.b.call(fma, [weight, d, a])
 
-    def loop(self, start, stop, sums, body):
-        """``for p in range(start, stop): sums = body(p, sums)`` with the sums in registers."""
+    def loop(self, start, stop, sums, body, is_short=False):
+        """``for p in range(start, stop): sums = body(p, sums)`` with the sums in registers.
+
+        A loop that `is_short` is not unrolled: with a remainder to go through as well it would leave the processor two exits to
+        guess wrong instead of one.
+        """
         before = self.b.block
         head, inside, after = (self.b.append_basic_block(name) for name in ("sum.head", "sum.body", "sum.end"))
         self.b.branch(head)
@@ -110,10 +165,12 @@ class Emitter:
         results = body(p, carried)
         following = self.b.add(p, self.const(1))
         end = self.b.block
-        self.b.branch(head)
-        for phi, first, again in zip([p, *carried], [start, *sums], [following, *results], strict=True):
+        again = self.b.branch(head)
+        if is_short:
+            again.set_metadata("llvm.loop", _not_unrolled(self.b.module))
+        for phi, first, next_ in zip([p, *carried], [start, *sums], [following, *results], strict=True):
             phi.add_incoming(first, before)
-            phi.add_incoming(again, end)
+            phi.add_incoming(next_, end)
         self.b.position_at_end(after)
         return carried
 
@@ -122,3 +179,11 @@ def pointer(context, builder, signature, arguments, which):
     """Address of the first element of the array that is argument number `which`."""
     array = context.make_array(signature.args[which])(context, builder, arguments[which])
     return array.data
+
+
+def _not_unrolled(module):
+    """What marks one loop as not to be unrolled: a node that refers to itself first, which makes it one of its kind."""
+    setting = module.add_metadata(["llvm.loop.unroll.disable"])
+    node = ir.values.MDValue(module, [setting], name=str(len(module.metadata)))
+    node.operands = (node, setting)
+    return node

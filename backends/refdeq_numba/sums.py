@@ -29,37 +29,36 @@ PANELS = (4, 2, 1)
 
 
 def _row_kernel(panels, is_fused):
-    """``a[at:] += sum over p in [start, stop) of column index[p] * d[d_at + index[p]]`` for consecutive panels.
+    """``a[at:] += sum over p in [start, stop) of column index[p] * value[p]`` for consecutive panels.
 
     The first panel begins at element `first` of `w`, the next ones `step` elements further each.
     """
 
     @intrinsic
-    def kernel(_typing, a, at, w, first, step, index, start, stop, d, d_at):
+    def kernel(_typing, a, at, w, first, step, index, value, start, stop):
         def generate(context, builder, signature, arguments):
-            a_base, w_base, index_base, d_base = (pointer(context, builder, signature, arguments, i) for i in (0, 2, 5, 8))
-            at, first, step, start, stop, d_at = (arguments[i] for i in (1, 3, 4, 6, 7, 9))
+            a_base, w_base, index_base, values = (pointer(context, builder, signature, arguments, i) for i in (0, 2, 5, 6))
+            at, first, step, start, stop = (arguments[i] for i in (1, 3, 4, 7, 8))
             e = Emitter(builder, signature.args[0].dtype, is_fused)
             width = e.const(VECTORS * e.lanes)
             begins = [builder.add(first, builder.mul(step, e.const(panel))) for panel in range(panels)]
             bases = [builder.gep(w_base, [begin]) for begin in begins]
-            values = builder.gep(d_base, [d_at])
             places = [builder.add(at, e.const(t * e.lanes)) for t in range(VECTORS * panels)]
 
             def column(p, sums):
                 j = builder.sext(builder.load(builder.gep(index_base, [p]), typ=ir.IntType(32)), ir.IntType(64))
-                d_j, begin = e.spread(values, j), builder.mul(j, width)
+                d_j, begin = e.spread(values, p), builder.mul(j, width)
                 shifts = [builder.add(begin, e.const(v * e.lanes)) for v in range(VECTORS)]
                 weights = [e.load(base, shift) for base in bases for shift in shifts]
                 return [e.accumulate(total, weight, d_j) for total, weight in zip(sums, weights, strict=True)]
 
-            sums = e.loop(start, stop, [e.load(a_base, place) for place in places], column)
+            sums = e.loop(start, stop, [e.load(a_base, place) for place in places], column, is_short=True)
             for total, place in zip(sums, places, strict=True):
                 e.store(total, a_base, place)
             return context.get_dummy_value()
 
         i8 = types.int64
-        return types.void(a, i8, w, i8, i8, index, i8, i8, d, i8), generate
+        return types.void(a, i8, w, i8, i8, index, value, i8, i8), generate
 
     return kernel
 
@@ -102,7 +101,7 @@ _four, _four_fused = (_group_kernel(4, is_fused) for is_fused in (False, True))
 
 
 @uncounted
-def row(is_fused, panels, a, at, w, first, step, index, start, stop, d, d_at):
+def row(is_fused, panels, a, at, w, first, step, index, value, start, stop):
     """Add the listed columns to consecutive panels of one sample (N-6, D-7).
 
     Parameters
@@ -111,26 +110,27 @@ def row(is_fused, panels, a, at, w, first, step, index, start, stop, d, d_at):
         Fast order.
     panels : int
         One of ``PANELS``.
-    a, w, d : 1-D arrays of one dtype
-        Accumulators, panels and differences; `at` and `d_at` say where this sample begins, `first` where the first panel does
-        and `step` how many elements lie between two.
-    index : (L,) int32
-        Columns; those from position `start` to `stop` are used, in this order.
+    a, w : 1-D arrays of one dtype
+        Accumulators and panels; `at` says where this sample begins, `first` where the first panel does and `step` how many
+        elements lie between two.
+    index, value : (L,) int32 and array of that dtype
+        Columns and their differences; those from position `start` to `stop` are used, in this order. Side by side they take a
+        third of the cache lines that picking the differences from whole samples would.
     """
     if panels == 4:
         if is_fused:
-            _row_4_fused(a, at, w, first, step, index, start, stop, d, d_at)
+            _row_4_fused(a, at, w, first, step, index, value, start, stop)
         else:
-            _row_4(a, at, w, first, step, index, start, stop, d, d_at)
+            _row_4(a, at, w, first, step, index, value, start, stop)
     elif panels == 2:
         if is_fused:
-            _row_2_fused(a, at, w, first, step, index, start, stop, d, d_at)
+            _row_2_fused(a, at, w, first, step, index, value, start, stop)
         else:
-            _row_2(a, at, w, first, step, index, start, stop, d, d_at)
+            _row_2(a, at, w, first, step, index, value, start, stop)
     elif is_fused:
-        _row_1_fused(a, at, w, first, step, index, start, stop, d, d_at)
+        _row_1_fused(a, at, w, first, step, index, value, start, stop)
     else:
-        _row_1(a, at, w, first, step, index, start, stop, d, d_at)
+        _row_1(a, at, w, first, step, index, value, start, stop)
 
 
 @uncounted
@@ -152,11 +152,10 @@ def group_of_four(is_fused, a, at, w, first, start, stop, d, d_at):
 
 
 @uncounted
-def row_plain(panels, width, a, at, w, first, step, index, start, stop, d, d_at):
+def row_plain(panels, width, a, at, w, first, step, index, value, start, stop):
     """The twin of :func:`row` in strict order: the same sums by plain loops."""
     for p in range(start, stop):
         j = np.int64(index[p])
-        d_j = d[d_at + j]
         for panel in range(panels):
             for i in range(width):
-                a[at + panel * width + i] += w[first + panel * step + j * width + i] * d_j
+                a[at + panel * width + i] += w[first + panel * step + j * width + i] * value[p]

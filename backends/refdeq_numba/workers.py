@@ -11,10 +11,29 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Workers"]
+__all__ = ["PerThread", "Workers"]
 
 _ELEMENTS_PER_THREAD = 200_000
 """Elementary operations below which handing work to another thread (tens of microseconds) is not worth it."""
+
+
+class PerThread:
+    """An argument of which every thread gets one of its own, made when first needed and kept.
+
+    Parameters
+    ----------
+    make : callable without arguments
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: list[Any] = []
+
+    def of(self, thread: int) -> Any:
+        """What thread number `thread` gets."""
+        while len(self._made) <= thread:
+            self._made.append(self._make())
+        return self._made[thread]
 
 
 class Workers:
@@ -51,7 +70,7 @@ class Workers:
         work_per_row : int
             Elementary operations per sample, roughly.
         *arguments
-            Passed on.
+            Passed on; of a :class:`PerThread`, each thread gets its own.
         """
         if len(rows) == 0:
             return
@@ -59,13 +78,14 @@ class Workers:
         bounds = [len(rows) * part // parts for part in range(parts + 1)]
         if parts > 1 and self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="refdeq_numba")
+        own = [[x.of(part) if isinstance(x, PerThread) else x for x in arguments] for part in range(parts)]
         others = [
-            self._pool.submit(kernel, rows, bounds[part], bounds[part + 1], *arguments)
+            self._pool.submit(kernel, rows, bounds[part], bounds[part + 1], *own[part])
             for part in range(1, parts)
             if self._pool is not None
         ]
         try:
-            kernel(rows, bounds[0], bounds[1], *arguments)
+            kernel(rows, bounds[0], bounds[1], *own[0])
         finally:
             for other in others:
                 other.result()

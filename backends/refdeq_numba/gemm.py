@@ -1,0 +1,145 @@
+"""Delta Gemm of many samples over panels, and of a few over whole columns (N-6, N-7, D-7)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refdeq_numba.accumulate import add_groups, add_lists, in_groups
+from refdeq_numba.columns import add_columns
+from refdeq_numba.compilation import compiled, uncounted
+from refdeq_numba.dispatch import blocks_per_pass, is_worth_filling
+from refdeq_numba.lists import count_columns, has_negative_zero, list_all, list_columns
+from refdeq_numba.scratch import ROWS
+
+__all__ = ["OUTPUTS", "gemm_columns", "gemm_panels"]
+
+OUTPUTS = 512
+"""Outputs per share of work when a few samples are cut along their outputs."""
+
+
+@uncounted
+def _sort_block(rows, first, count, mask, everything, panels, crossovers, d, bits, s):
+    """Find out what each sample of a block sends; return how many are whole and listed, and how many columns are listed.
+
+    A sample that sends nearly everything is filled with zeros and treated whole. That changes no bit when the weights are
+    finite, so that each term more is a zero of some sign, and no accumulator is -0, to which alone a zero does anything.
+    """
+    k, n, n_whole, n_listed, total = panels.k, panels.n, 0, 0, 0
+    for i in range(count):
+        b = rows[first + i]
+        s.a_at[i], s.d_at[i] = b * n, b * k
+        if everything:
+            s.whole[n_whole] = i
+            n_whole += 1
+            continue
+        used = count_columns(k, mask.reshape(-1), b * k, s.bits, i)
+        if used == 0:
+            continue
+        is_whole = panels.is_finite and is_worth_filling(crossovers, used, k)
+        if is_whole and not has_negative_zero(bits[0], bits[1], b * n, b * n + n):
+            for j in range(k):
+                s.filled[i, j] = d[b, j] if mask[b, j] else d.dtype.type(0)
+            s.whole[n_whole] = i
+            n_whole += 1
+        else:
+            total += list_columns(panels.k, s.bits, d.reshape(-1), s.d_at[i], s.columns, s.values, s.ends, i)
+            s.listed[n_listed] = i
+            n_listed += 1
+    return n_whole, n_listed, total
+
+
+@uncounted
+def _list_the_rest(panels, everything, grouped, n_whole, n_listed, d, s):
+    """Whole samples that fill no group are listed; return how many are listed then, and how many columns that adds."""
+    total = 0
+    for position in range(grouped, n_whole):
+        i = s.whole[position]
+        if everything:
+            list_all(panels.k, d.reshape(-1), s.d_at[i], s.columns, s.values, s.ends, i)
+            total += panels.k
+        else:
+            total += list_columns(panels.k, s.bits, d.reshape(-1), s.d_at[i], s.columns, s.values, s.ends, i)
+        s.listed[n_listed] = i
+        n_listed += 1
+    return n_listed, total
+
+
+@uncounted
+def _move_tails(rows, first, count, panels, whole_panels, a, s, is_out):
+    """Copy the outputs of the last panel, which is not a whole one, to the workspace, or back."""
+    start = whole_panels * panels.width
+    for i in range(count):
+        b = rows[first + i]
+        for j in range(panels.n - start):
+            if is_out:
+                a[b, start + j] = s.tails[i, j]
+            else:
+                s.tails[i, j] = a[b, start + j]
+
+
+@uncounted
+def _add_block(is_fast, panels, begin, end, split, s, a, a_at, source, source_at):
+    """Accumulate the panels from `begin` to `end`: whole samples from `source` in groups, the others by lists."""
+    (sixes, fours, n_listed, stride), w, k, width = split, panels.data, panels.k, panels.width
+    ahead = panels.n * ROWS if begin == 0 else 0
+    add_groups(is_fast, w, k, width, begin, end, s.whole, sixes, fours, ahead, a, a_at, source, source_at)
+    columns, values, ends, listed = s.columns, s.values, s.ends, s.listed
+    add_lists(True, is_fast, w, k, width, begin, end, listed, n_listed, ends, columns, values, stride, ahead, a, a_at)
+
+
+@compiled
+def gemm_panels(rows, first, last, d, mask, everything, panels, crossovers, is_fast, bits, s, a):
+    """Add ``d @ weight`` over the sent columns to `a` (N-6, N-7, D-7), block by block of samples.
+
+    Parameters
+    ----------
+    rows : (R,) int64
+        Active samples; those from `first` to `last` are treated.
+    d : (B, K) array
+    mask : (B, K) bool
+        Not read when `everything` is True.
+    everything : bool
+        Dense: all columns, zeros included.
+    panels : Panels
+    crossovers : Crossovers
+    is_fast : bool
+    bits : (1-D integers, integer)
+        The elements of `a` seen as integers of their size, and the one that is -0.
+    s : Scratch
+    a : (B, N) array, changed in place
+    """
+    k, whole_panels = panels.k, panels.n // panels.width
+    outputs, changes, tails = a.reshape(-1), d.reshape(-1), s.tails.reshape(-1)
+    source, source_at = (changes, s.d_at) if everything else (s.filled.reshape(-1), s.filled_at)
+    for block in range(first, last, ROWS):
+        count = min(ROWS, last - block)
+        n_whole, n_listed, total = _sort_block(rows, block, count, mask, everything, panels, crossovers, d, bits, s)
+        if n_whole + n_listed == 0:
+            continue
+        sixes, fours = in_groups(n_whole)
+        n_listed, more = _list_the_rest(panels, everything, 6 * sixes + 4 * fours, n_whole, n_listed, d, s)
+        stride = blocks_per_pass(crossovers, total + more, k * n_listed, s.ends.shape[1])
+        split = sixes, fours, n_listed, stride
+        _add_block(is_fast, panels, 0, whole_panels, split, s, outputs, s.a_at, source, source_at)
+        if whole_panels < panels.count:
+            _move_tails(rows, block, count, panels, whole_panels, a, s, False)
+            end = panels.count
+            _add_block(is_fast, panels, whole_panels, end, split, s, tails, s.tails_at, source, source_at)
+            _move_tails(rows, block, count, panels, whole_panels, a, s, True)
+
+
+@compiled
+def gemm_columns(shares, first, last, rows, d, mask, everything, weight, is_fast, a):
+    """The same for a few samples, share by share of the outputs (each of ``OUTPUTS``), over whole columns.
+
+    `weight` is (K, N) with contiguous rows, each a column of the published ``A``.
+    """
+    start, stop = shares[first] * OUTPUTS, min(a.shape[1], (shares[last - 1] + 1) * OUTPUTS)
+    index, value = np.empty(d.shape[1] + 1, np.int64), np.empty(d.shape[1] + 1, d.dtype)
+    part = weight[:, start:stop]
+    for r in range(len(rows)):
+        b, count = rows[r], 0
+        for j in range(d.shape[1]):
+            index[count], value[count] = j, d[b, j]
+            count += 1 if everything or mask[b, j] else 0
+        add_columns(a[b, start:stop], index, value, count, part, is_fast)
