@@ -1,4 +1,4 @@
-"""The activations of fast order: native (N-8), within the error that the backend declares, computed in the dtype of the argument.
+"""The activations of fast order: native (N-8), within the error that the backend declares, computed in their argument's dtype.
 
 Tanh, sigmoid, sine, cosine and exponential with fused multiply-adds, for float32 wholly in float32: twice as many arguments per
 register as the strict formulas take, which work in float64. Like :mod:`refdeq_numba.activations` they have selections and no
@@ -7,8 +7,7 @@ branches, so that a plain loop becomes vector code. Every multiply-add is writte
 
 Arguments are reduced by a constant in parts (Cody and Waite). With a fused multiply-add the first step is exact: the argument
 and ``n * part`` are multiples of the part's last place, and so few of those are left that a number of the dtype holds them.
-Polynomials are minimax fits, each coefficient rounded to the dtype before the next was fitted. The parts of pi are truncated, not
-rounded, so that all have the sign of pi.
+Polynomials are minimax fits, each coefficient rounded to the dtype before the next was fitted.
 
 The functions serve both dtypes; the type of the argument decides what a constant is.
 """

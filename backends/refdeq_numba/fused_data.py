@@ -45,8 +45,8 @@ class Settings(NamedTuple):
     """Every choice of cell, rule, solver, order and stop rule as numbers; a negative tolerance means none.
 
     ``alpha``, ``beta``, ``slope`` and ``threshold`` are arrays of the cell's dtype: (1,), (1,), (1,) and (n,). ``step`` is the
-    address of the step of a solver with a memory, 0 for Picard and Krasnoselskii-Mann; ``row_function`` that of the activation's
-    loop over a row, 0 for those that need none.
+    address of the step of a solver with a memory, 0 for Picard and Krasnoselskii-Mann; ``row_function`` is that of the loop
+    of the activation over a row, 0 for those that need none.
     """
 
     n: int

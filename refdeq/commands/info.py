@@ -122,6 +122,8 @@ def _backend(name: str) -> dict[str, Any]:
         "determinism": declared.determinism,
         "inactive_columns": declared.inactive_columns,
         "activation": declared.activation,
+        "fast_activation": declared.fast_activation if "fast" in declared.orders else None,
+        "activation_ulp": declared.activation_ulp,
         "fused": declared.fused,
         "facts": dict(backend.describe()),
     }

@@ -106,7 +106,7 @@ def test_what_an_evaluation_chooses_is_recorded():
 def test_buffers_of_fused_runs_have_the_shapes_of_a_trace(tanh_cell, rng):
     cell, x = tanh_cell(), rng.standard_normal((2, 2))
     sol = rd.solve(cell, x, delta=rd.DeltaRule(threshold=0.1), stop=rd.StopRule(max_eval=3), trace=True)
-    buffers = empty_trace(cell.graph, 2, 3, ["z"], {"recurrent"}, sol.trace.hoisted)
+    buffers = empty_trace(cell.graph, 2, 3, ["z"], {"recurrent"}, sol.trace.hoisted, native=False)
     for part in ("z", "f", "r", "mask", "a", "values", "hoisted"):
         ours, theirs = getattr(buffers, part), getattr(sol.trace, part)
         assert {k: (v.shape, v.dtype) for k, v in ours.items()} == {k: (v.shape, v.dtype) for k, v in theirs.items()}

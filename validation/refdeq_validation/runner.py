@@ -9,7 +9,7 @@ import numpy as np
 
 from refdeq.api import solve
 from refdeq.graph import Cell
-from refdeq.registry import Backend
+from refdeq.registry import Backend, load_backend
 from refdeq.solution import Solution
 from refdeq.solvers import PeacemanRachford, Picard, SplittingSolver
 from refdeq.types import DeltaRule, StopRule
@@ -33,8 +33,9 @@ def run_data(
     warm: Solution | None,
     returned: str = "last",
     cancelled: int | None = None,
+    native_ulp: float | None = None,
 ) -> Run:
-    """Turn a traced solution into the plain data the judge reads."""
+    """Turn a traced solution into the plain data the judge reads; `native_ulp` is that of native activations (N-8)."""
     memory = None
     if warm is not None and warm.memory is not None:
         memory = {"r": warm.memory.r, "a": warm.memory.a, "count": warm.memory.count}
@@ -66,6 +67,7 @@ def run_data(
         zeros=None if cost.official is None else (cost.official.zeros, cost.official.elements),
         returned=returned,
         solver=solver_data(solver, cell),
+        native_ulp=native_ulp,
         cancelled=cancelled,
         split=None if split is None else {"argument": dict(split.argument), "value": dict(split.value)},
     )
@@ -152,7 +154,10 @@ def judge_solve(
         weight = given if linear.attributes.get("transB", 0) else given.T
         v = solver.split(cell).cell.parameters["V"]
         judge_resolvent(weight, v, solver.step_length(cell), Comparer(findings))
-    run = run_data(cell, solution, start, rule, solver, judged_as or order, warm if rule is not None else None, returned)
+    info = load_backend(backend).info if isinstance(backend, str) else backend.info
+    native_ulp = info.activation_ulp if info.activation_in(order) == "native" else None
+    memory = warm if rule is not None else None
+    run = run_data(cell, solution, start, rule, solver, judged_as or order, memory, returned, native_ulp=native_ulp)
     findings.merge(replay(run))
     return solution, findings
 

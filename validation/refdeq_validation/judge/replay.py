@@ -172,6 +172,9 @@ class _Replay:
 
     def _within_ulp(self, t: int, tensor: str, op: str, argument: Array, got: Array) -> None:
         value = exact_activation(op, argument)
+        if op in ("Tanh", "Sin"):  # an error bound does not see the sign of a zero
+            zero = argument == 0
+            self.compare.bits("value", t, tensor, argument[zero], got[zero])
         limit = activation_error(op, value, got.dtype, self.run.native_ulp).astype(np.float64)
         error = np.abs(got - value).astype(np.float64)
         self.compare.within("value", t, tensor, value.astype(np.float64), got, error, limit)

@@ -120,7 +120,8 @@ def _claims(backend: Backend, order: str, path: str) -> Claims:
         order=order,
         inactive_columns=info.inactive_columns,
         determinism=info.determinism if order == "strict" else min(info.determinism, "R3"),
-        activation=info.activation,
+        activation=info.activation_in(order),
+        activation_ulp=info.activation_ulp if info.activation_in(order) == "native" else 0.0,
         alignment="any",
     )
 
