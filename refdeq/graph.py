@@ -78,17 +78,17 @@ class Graph:
                 found.add(node.name)
         return frozenset(found)
 
-    @property
+    @functools.cached_property
     def hoisted(self) -> tuple[Node, ...]:
         """Nodes that depend on x only; evaluated once per solve, in order (E-1)."""
         return tuple(node for node in self.nodes if node.name not in self.state_dependent)
 
-    @property
+    @functools.cached_property
     def loop_nodes(self) -> tuple[Node, ...]:
         """Nodes evaluated at every evaluation, in order (E-1)."""
         return tuple(node for node in self.nodes if node.name in self.state_dependent)
 
-    @property
+    @functools.cached_property
     def linear_nodes(self) -> tuple[Node, ...]:
         """Gemm and Conv nodes with constant weights whose input depends on z: those a delta rule can gate (D-11)."""
         return tuple(

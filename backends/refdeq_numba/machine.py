@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Callable
 from typing import Any
@@ -104,6 +105,7 @@ def fused_multiply_add(_typing, x, y, z):
     return x(x, y, z), generate
 
 
+@functools.cache
 def has_fused_multiply_add() -> bool:
     """Return whether the host computes it in one instruction; elsewhere it would be a slow library call."""
     if platform.machine().lower() in ("arm64", "aarch64"):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from refdeq_validation.applicability import why_not
 from refdeq_validation.canary_run import run_canaries
 from refdeq_validation.cases.model import Case
 from refdeq_validation.cases.suite import by_id
+from refdeq_validation.processes import Workers, tell
 from refdeq_validation.protocol.loading import claims_of, load_implementation
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.suites import SuiteRun, check_cases, conclude, judge_cases
@@ -20,13 +20,13 @@ from refdeq_validation.targets import Target
 from refdeq_validation.trials import Result
 from refdeq_validation.waivers import Waivers
 
-__all__ = ["Request", "run_targets", "steps"]
+__all__ = ["Request", "is_worth_processes", "run_targets", "steps"]
 
-WORTH_A_PROCESS = 400
+WORTH_A_PROCESS = 200
 """Cases, over all implementations, from which a second process pays for its start."""
 
 CHUNK = 120
-"""Cases that a process takes at a time."""
+"""Cases that a process takes at a time, at most."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,13 @@ def steps(targets: Collection[Target], request: Request) -> int:
     return len(request.cases) * (2 * len(targets) + 1)
 
 
+def is_worth_processes(targets: Collection[Target], request: Request) -> bool:
+    """Whether there is so much to run that other processes pay for their start."""
+    return len(request.cases) * len(targets) >= WORTH_A_PROCESS
+
+
 def run_targets(
-    targets: Sequence[Target], request: Request, processes: int, advance: Callable[[int], None], *, alone: bool = False
+    targets: Sequence[Target], request: Request, advance: Callable[[int], None], workers: Workers | None = None
 ) -> list[SuiteRun]:
     """Run the cases on every implementation.
 
@@ -62,11 +67,10 @@ def run_targets(
     ----------
     targets : sequence of Target
     request : Request
-    processes : int
     advance : callable
         Told how many of :func:`steps` are done.
-    alone : bool
-        Stay in this process, however many cases there are.
+    workers : Workers, optional
+        Processes to run them in; this one without.
 
     Returns
     -------
@@ -75,9 +79,9 @@ def run_targets(
     """
     if not request.cases:
         return []
-    if alone or processes == 1 or len(request.cases) * len(targets) < WORTH_A_PROCESS:
+    if workers is None:
         return _run_here(targets, request, advance)
-    return _run_in_processes(targets, request, processes, advance)
+    return _run_in_processes(targets, request, workers, advance)
 
 
 def _run_here(targets: Sequence[Target], request: Request, advance: Callable[[int], None]) -> list[SuiteRun]:
@@ -118,60 +122,37 @@ def _concluded(
 
 
 def _run_in_processes(
-    targets: Sequence[Target], request: Request, processes: int, advance: Callable[[int], None]
+    targets: Sequence[Target], request: Request, workers: Workers, advance: Callable[[int], None]
 ) -> list[SuiteRun]:
     """Chunks of cases in fresh processes: teeth first, then the implementations, slow ones first."""
-    context = multiprocessing.get_context("spawn")
-    done = context.Value("q", 0)
     ids = [case.id for case in request.cases]
-    count = -(-len(ids) // CHUNK)
+    count = max(-(-len(ids) // CHUNK), min(workers.count, len(ids)))
     chunks = [ids[i::count] for i in range(count)]  # dealt out, so that every chunk has something of every family
     claims = {target.spec: claims_of(target.load(), target.spec) for target in targets}
     bitten: dict[tuple[str, ...], Future[Mapping[str, str | None]]] = {}
-    with ProcessPoolExecutor(processes, context, _begin, (done,)) as pool:
-        proofs = [pool.submit(_prove, chunk) for chunk in chunks]
-        judged = {
-            target.spec: [pool.submit(_judge, target.spec, chunk, request.waivers) for chunk in chunks] for target in targets
-        }
-        executed = {spec: tuple(case.id for case in _executed(request, claims[spec])) for spec in claims}
-        for selection in executed.values() if request.canaries else ():
-            if selection not in bitten:
-                bitten[selection] = pool.submit(_bite, selection)
-        pending: set[Future[Any]] = {*proofs, *bitten.values(), *(future for futures in judged.values() for future in futures)}
-        told = 0
-        while pending:
-            finished, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
-            for future in finished:
-                future.result()  # a mistake of the harness ends the run here
-            advance(done.value - told)
-            told = done.value
-        vacuous = [text for proof in proofs for text in proof.result()]
-        runs = []
-        for target in targets:
-            parts = [future.result() for future in judged[target.spec]]
-            results = [replace(result, case=by_id()[result.case]) for part, _ in parts for result in part]
-            canaries = bitten[executed[target.spec]].result() if request.canaries else {}
-            seconds = sum(spent for _, spent in parts)
-            runs.append(_concluded(target, claims[target.spec], request, results, canaries, vacuous, seconds))
+    proofs = [workers.submit(_prove, chunk) for chunk in chunks]
+    judged = {
+        target.spec: [workers.submit(_judge, target.spec, chunk, request.waivers) for chunk in chunks] for target in targets
+    }
+    executed = {spec: tuple(case.id for case in _executed(request, claims[spec])) for spec in claims}
+    for selection in executed.values() if request.canaries else ():
+        if selection not in bitten:
+            bitten[selection] = workers.submit(_bite, selection)
+    workers.follow([*proofs, *bitten.values(), *(future for futures in judged.values() for future in futures)], advance)
+    vacuous = [text for proof in proofs for text in proof.result()]
+    runs = []
+    for target in targets:
+        parts = [future.result() for future in judged[target.spec]]
+        results = [replace(result, case=by_id()[result.case]) for part, _ in parts for result in part]
+        canaries = bitten[executed[target.spec]].result() if request.canaries else {}
+        seconds = sum(spent for _, spent in parts)
+        runs.append(_concluded(target, claims[target.spec], request, results, canaries, vacuous, seconds))
     return runs
-
-
-_done: Any = None
-
-
-def _begin(done: Any) -> None:
-    global _done
-    _done = done
-
-
-def _tell(count: int) -> None:
-    with _done.get_lock():
-        _done.value += count
 
 
 def _prove(ids: Sequence[str]) -> list[str]:
     found = check_cases([by_id()[name] for name in ids])
-    _tell(len(ids))
+    tell(len(ids))
     return found
 
 
@@ -180,7 +161,7 @@ def _judge(spec: str, ids: Sequence[str], waivers: Waivers) -> tuple[list[Any], 
     began = time.perf_counter()
     implementation = load_implementation(spec)
     claims = claims_of(implementation, spec)
-    results = judge_cases([by_id()[name] for name in ids], implementation, claims, waivers, _tell)
+    results = judge_cases([by_id()[name] for name in ids], implementation, claims, waivers, tell)
     return [replace(result, case=result.case.id) for result in results], time.perf_counter() - began  # type: ignore[arg-type]
 
 

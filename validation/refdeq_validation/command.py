@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import nullcontext
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -64,15 +65,18 @@ def validate(
 
     Example: refdeq validate numba --profile core-f32
     """
-    from refdeq_validation.case_suites import Request
+    from refdeq_validation.processes import prepare
     from refdeq_validation.supervising import announce, supervise
-    from refdeq_validation.targets import find_targets
 
     began = time.perf_counter()
     _check_options(samples, threads, threshold, tier)
     for name, path in (("--report", report), ("--html", html), ("--junit", junit), ("--summary", summary)):
         if path is not None and (not path.parent.is_dir() or path.is_dir()):
             raise ArgumentError(name, expected="a file name in an existing folder", got=path)
+    if not (list_ids or power):
+        supervise()
+        if threads > 1 and not case:
+            prepare()
     cells, presets = _select(cell, preset, narrowed=bool(profile or case or tier in ("smoke", "core")))
     cases = _cases(profile, tier or ("smoke" if quick else "full"), case) if "cases" in cells else ()
     if list_ids:
@@ -82,8 +86,10 @@ def validate(
         from refdeq_validation.mutants.power import report_power
 
         raise typer.Exit(report_power(threads))
+    from refdeq_validation.case_suites import Request
+    from refdeq_validation.targets import find_targets
+
     waivers = _waivers(skips, xfails, profile or [])
-    supervise()
     found = find_targets(backends, order)
     request = Request(tuple(cases), tuple(profile or ()), waivers, canaries=not case)
     selection = _selection(found, [name for name in cells if name != "cases"], presets, quick, samples, threads, threshold)
@@ -170,18 +176,18 @@ def _selection(
 
 
 def _run(found: Found, request: Request, selection: Selection) -> tuple[list[SuiteRun], list[Row]]:
-    """Judge everything, with progress bars."""
+    """Judge everything, with progress bars: in other processes where there is much to do."""
     from refdeq.commands.console import progress_bar
     from refdeq_validation import schedule
-    from refdeq_validation.case_suites import run_targets, steps
+    from refdeq_validation.case_suites import is_worth_processes, run_targets, steps
+    from refdeq_validation.processes import Workers
 
-    with progress_bar() as progress:
+    is_large = selection.threads > 1 and is_worth_processes(found.targets, request)
+    with progress_bar() as progress, Workers(selection.threads) if is_large else nullcontext() as workers:
         suites: list[SuiteRun] = []
         if request.cases and found.targets:
             task = progress.add_task("cases", total=steps(found.targets, request))
-            suites = run_targets(
-                found.targets, request, selection.threads, advance=lambda count: progress.update(task, advance=count)
-            )
+            suites = run_targets(found.targets, request, lambda count: progress.update(task, advance=count), workers)
         if not (selection.declared and selection.cells):
             return suites, []
         bar = progress.add_task("cells")
@@ -189,6 +195,7 @@ def _run(found: Found, request: Request, selection: Selection) -> tuple[list[Sui
             selection,
             begin=lambda total: progress.update(bar, total=total),
             advance=lambda count: progress.update(bar, advance=count),
+            workers=workers,
         )
     return suites, rows
 

@@ -245,14 +245,20 @@ def _rule_of(preset: str | None, model: TrainedModel, threshold: float | None) -
     return DeltaRule.preset(preset, threshold=default if threshold is None else threshold)
 
 
-def time_rows(declaration: Declaration, model: TrainedModel, rows: Iterable[Row], threshold: float | None) -> None:
-    """Time an untraced solve per row that ran: of evenly spread inputs, on one thread, the better of two."""
+def time_rows(
+    declaration: Declaration, model: TrainedModel, rows: Iterable[Row], threshold: float | None, inputs: int = TIMED
+) -> None:
+    """Time an untraced solve per row that ran: of evenly spread inputs, on one thread, the better of two.
+
+    Compiled code is loaded before, by a solve of one input.
+    """
     dense = None
     for row in rows:
         if row.error:
             continue
         rule = _rule_of(None if row.preset == "dense" else row.preset, model, threshold)
-        x = model.x[_spread(len(model.x), min(TIMED, row.inputs))]
+        x = model.x[_spread(len(model.x), min(inputs, row.inputs))]
+        _solve(declaration, model, x[:1], rule)
         row.seconds = min(_seconds(declaration, model, x, rule) for _ in range(2))
         dense = row.seconds if rule is None else dense
         row.seconds_dense = dense
