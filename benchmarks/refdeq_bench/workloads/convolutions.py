@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from refdeq.errors import ArgumentError
 from refdeq_bench.baselines import convolutions, threads_of_libraries
 from refdeq_bench.checking import expected_convolution
 from refdeq_bench.workloads.case import Case, Contender, Workload
@@ -48,7 +49,7 @@ def prepare_conv(
 
     The baselines have their images with channels last beforehand; what the backend does to the layout of ONNX is in its time.
     """
-    high, wide = (int(length) for length in kernel.split("x"))
+    high, wide = _lengths(kernel)
     shape, lengths = (inputs, height, width), (high, wide)
     kernels, weight = _bound(backend, order, threads, outputs, inputs, lengths, dtype)
     mask = _image_mask(pattern, height, width, inputs, density)
@@ -83,6 +84,14 @@ def _dense(
         paths, skipped = convolutions(drawn, weight, threads)
         expected = expected_convolution(drawn, np.ones_like(drawn, dtype=bool), weight, zero)
         return tuple(dense_contenders(paths, expected)), skipped
+
+
+def _lengths(kernel: str) -> tuple[int, int]:
+    """Height and width of a kernel such as ``3x3``; both odd, so that padding can keep the size."""
+    high, x, wide = kernel.partition("x")
+    if not (x and high.isdecimal() and wide.isdecimal() and int(high) % 2 and int(wide) % 2):
+        raise ArgumentError("kernel", expected="HEIGHTxWIDTH, both odd, as in 3x3", got=repr(kernel))
+    return int(high), int(wide)
 
 
 def _image_mask(kind: str, height: int, width: int, inputs: int, density: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,10 @@ def prepare_orders(backend: str, *, order: str = "strict", threads: int = 1, of:
     """The backend's contenders of both orders; the fast one is the baseline. What `order` says is not looked at."""
     if of not in _OF:
         raise ArgumentError("of", expected=f"one of {', '.join(_OF)}", got=repr(of))
+    known = inspect.signature(_OF[of].prepare).parameters
+    for name in point:
+        if name not in known:
+            raise ArgumentError(name, expected=f"a parameter of {of}", got=repr(name))
     fast, strict = (_OF[of].prepare(backend, order=kind, threads=threads, **point) for kind in ("fast", "strict"))
     contenders = replace(fast.ours, role="baseline"), strict.ours
     return Case("orders", backend, "strict", threads, {"of": of, **strict.point}, contenders)

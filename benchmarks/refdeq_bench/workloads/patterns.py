@@ -98,6 +98,8 @@ def values_of(shape: tuple[int, ...], dtype: str, seed: int, scale: float = 1.0)
     >>> bool(np.all(abs(values_of((5,), "float32", 0)) >= 0.5))
     True
     """
+    if dtype not in ("float32", "float64"):
+        raise ArgumentError("dtype", expected="float32 or float64", got=repr(dtype))
     rng = np.random.default_rng(seed)
     drawn = rng.random(shape, dtype=np.dtype(dtype).type)
     drawn += drawn.dtype.type(0.5)

@@ -52,6 +52,8 @@ def prepare_gemv(
 
     Of a matrix of which only some columns are read, those columns would stay in the cache from call to call. As many input
     vectors as it takes to read the whole matrix are therefore taken by turns (at most 64).
+
+    With `bandwidth` the whole matrix is also just read, in a few ways; ``bytes`` is what a contender reads of it.
     """
     inputs = min(MOST_INPUTS, math.ceil(4 / density)) if density < 1 else 1
     masks = [pattern("random", (1, n), density, seed) for seed in range(inputs)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
 from refdeq_bench.workloads.case import Contender
 
 __all__ = ["reads"]
+
+Way = Callable[[np.ndarray], object]
 
 
 def reads(array: np.ndarray, threads: int) -> list[Contender]:
@@ -25,16 +28,22 @@ def reads(array: np.ndarray, threads: int) -> list[Contender]:
     """
     flat = array.reshape(-1)
     parts = np.array_split(flat, threads)
-    ways: dict[str, Callable[[np.ndarray], object]] = {
-        "max": np.max,
-        "sum": np.add.reduce,
-        "dot": lambda part: np.dot(part, part),
-    }
+    pool = ThreadPoolExecutor(threads) if threads > 1 else None
     found = []
-    for name, way in ways.items():
-        run: Callable[[], object] = lambda way=way: way(flat)  # noqa: E731 (it is stored, not called by a name)
-        if threads > 1 and name != "dot":  # BLAS has threads of its own
-            pool = ThreadPoolExecutor(threads)
-            run = lambda way=way, pool=pool: list(pool.map(way, parts))  # noqa: E731
+    for name, way in WAYS.items():
+        run = partial(way, flat)
+        if pool is not None and name != "dot":  # BLAS has threads of its own
+            run = partial(_on_threads, pool, way, parts)
         found.append(Contender(f"read ({name})", run, "other", {"bytes": float(flat.nbytes)}))
     return found
+
+
+def _dot(part: np.ndarray) -> object:
+    return np.dot(part, part)
+
+
+def _on_threads(pool: ThreadPoolExecutor, way: Way, parts: Sequence[np.ndarray]) -> object:
+    return list(pool.map(way, parts))
+
+
+WAYS: dict[str, Way] = {"max": np.max, "sum": np.add.reduce, "dot": _dot}
