@@ -23,18 +23,19 @@ from refdeq_bench.workloads.patterns import values_of
 
 __all__ = ["FLOW", "GRADIENTS", "METHODS", "SOLVERS", "SOLVER_NAMES", "prepare_flow", "prepare_gradients", "prepare_solvers"]
 
-SOLVER_NAMES: dict[str, Solver] = {
-    "picard": rd.Picard(),
-    "km": rd.KrasnoselskiiMann(alpha=0.9),
-    "anderson": rd.Anderson(),
-    "anderson(5)": rd.Anderson(window=5),
-    "broyden": rd.Broyden(),
+# made when they are needed: asv measures old versions of refdeq too, which lack some of them
+SOLVER_NAMES: dict[str, Callable[[], Solver]] = {
+    "picard": lambda: rd.Picard(),
+    "km": lambda: rd.KrasnoselskiiMann(alpha=0.9),
+    "anderson": lambda: rd.Anderson(),
+    "anderson(5)": lambda: rd.Anderson(window=5),
+    "broyden": lambda: rd.Broyden(),
 }
 METHODS: dict[str, Callable[[], Any]] = {
-    "ift": rd.Ift,
+    "ift": lambda: rd.Ift(),
     "neumann": lambda: rd.Neumann(10),
     "phantom": lambda: rd.Phantom(5, damping=0.5),
-    "jfb": rd.Jfb,
+    "jfb": lambda: rd.Jfb(),
     "unrolled": lambda: rd.Unrolled(10),
 }
 
@@ -152,8 +153,9 @@ def prepare_solvers(
     common: dict[str, Any] = {"stop": stop, "delta": rule, "backend": backend, "order": order, "threads": threads}
     found = []
     for name in SOLVER_NAMES if solver is None else [solver]:
+        chosen = SOLVER_NAMES[name]()
 
-        def solve(how: Solver = SOLVER_NAMES[name], **more: Any) -> rd.Solution:
+        def solve(how: Solver = chosen, **more: Any) -> rd.Solution:
             return rd.solve(cell, x, solver=how, **common, **more)
 
         found.append(_contender(name, "ours", solve))

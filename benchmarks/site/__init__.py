@@ -1,0 +1,1 @@
+"""The site of benchmark results: ``python -m benchmarks.site OUT``, from the root of a clone."""
