@@ -25,13 +25,14 @@ def in_groups(count):
 
 
 @uncounted
-def add_groups(is_fast, w, k, width, first_panel, last_panel, rows, sixes, fours, ahead, a, a_at, d, d_at):
+def add_groups(is_fast, w, w_at, step, k, width, first_panel, last_panel, rows, sixes, fours, ahead, a, a_at, d, d_at):
     """Add every column to the first ``6 * sixes + 4 * fours`` of the samples `rows` (N-6).
 
     Parameters
     ----------
-    w, k, width
-        Of :class:`refdeq_numba.panels.Panels`; the panels from `first_panel` to `last_panel` are used.
+    w, w_at, step, k, width
+        Panels: the first begins at element `w_at` of `w`, the others `step` elements further each; k columns of `width` outputs
+        are used of those from `first_panel` to `last_panel`.
     a, d : 1-D arrays
         Sample i has its accumulators, of `first_panel` on, from element ``a_at[i]`` of `a`, its differences from ``d_at[i]``.
     ahead : int
@@ -40,7 +41,7 @@ def add_groups(is_fast, w, k, width, first_panel, last_panel, rows, sixes, fours
     for start in range(0, k, DEPTH):
         stop = min(k, start + DEPTH)
         for panel in range(first_panel, last_panel):
-            first, shift = panel * k * width, (panel - first_panel) * width
+            first, shift = w_at + panel * step, (panel - first_panel) * width
             for g in range(sixes):
                 r0, r1, r2 = rows[6 * g], rows[6 * g + 1], rows[6 * g + 2]
                 r3, r4, r5 = rows[6 * g + 3], rows[6 * g + 4], rows[6 * g + 5]
@@ -61,29 +62,49 @@ def add_groups(is_fast, w, k, width, first_panel, last_panel, rows, sixes, fours
 
 @uncounted
 def add_lists(
-    is_simd, is_fast, w, k, width, first_panel, last_panel, rows, count, ends, columns, values, stride, ahead, a, a_at
+    is_simd,
+    is_fast,
+    w,
+    w_at,
+    step,
+    width,
+    first_panel,
+    last_panel,
+    rows,
+    count,
+    list_of,
+    ends,
+    columns,
+    values,
+    stride,
+    ahead,
+    a,
+    a_at,
 ):
     """Add the listed columns to `count` samples (N-6, D-7): `stride` blocks of columns and up to four panels at a time.
 
     Parameters
     ----------
+    list_of : (S,) int64
+        Row of the lists that each sample uses.
     columns, values, ends : (R, L) int32, (R, L) array and (R, blocks + 1) int64
-        Per sample its list, the differences beside it, and where each block of columns ends in it.
+        Per row a list, the differences beside it, and where each block of columns ends in it.
     stride : int
         Blocks of columns per pass: few keep the weights in the first-level cache, many spare the accumulators' traffic.
     """
     index, value, length = columns.reshape(-1), values.reshape(-1), columns.shape[1]
-    blocks, step = ends.shape[1] - 1, k * width
+    blocks = ends.shape[1] - 1
     panel = first_panel
     while panel < last_panel:
         left = last_panel - panel
         panels = 4 if left >= 4 else (2 if left >= 2 else 1)
-        first, shift = panel * step, (panel - first_panel) * width
+        first, shift = w_at + panel * step, (panel - first_panel) * width
         for block in range(0, blocks, stride):
             last = min(blocks, block + stride)
             for position in range(count):
                 i = rows[position]
-                start, stop = i * length + ends[i, block], i * length + ends[i, last]
+                r = list_of[i]
+                start, stop = r * length + ends[r, block], r * length + ends[r, last]
                 if start == stop:
                     continue
                 if ahead > 0 and block == 0:

@@ -3,9 +3,9 @@
 The fused solve and the operators call the same machine code, so that they agree in bits by construction, and a solve compiles
 the one activation of its cell, not all of them in both orders.
 
-A row function gets the address of the first of n numbers. Whether an argument of sine or cosine lies beyond what the fast
-functions reduce is asked once per row; where one does, the elements beyond, and no others, take the strict formula (N-8). So an
-element's result does not depend on its row.
+A row function gets the address of the first of n numbers. Whether an argument of sine or cosine lies beyond what its dtype can
+reduce is asked once per row; where one does, the elements beyond, and no others, are computed in float64. So an element's result
+does not depend on its row.
 """
 
 from __future__ import annotations
@@ -81,11 +81,27 @@ def _fast_exp(at, n):
 
 @inlined
 def _count_beyond(x):
-    """How many elements lie beyond what the fast sine reduces; NaN does not."""
+    """How many elements lie beyond what the fast sine reduces in their dtype; NaN does not."""
     count = np.int64(0)
     for j in range(x.size):
         count += abs(x[j]) > fast.trig_limit(x[j])
     return count
+
+
+@inlined
+def _sin_anywhere(x):
+    """Sine of one number: in float64 beyond what its dtype reduces, NaN beyond what float64 does."""
+    wide = np.float64(x)
+    far = fast.sin(wide) if abs(wide) <= fast.trig_limit(wide) else np.nan
+    return far if abs(x) > fast.trig_limit(x) else np.float64(fast.sin(x))
+
+
+@inlined
+def _cos_anywhere(x):
+    """Cosine of one number, as :func:`_sin_anywhere`."""
+    wide = np.float64(x)
+    far = fast.cos(wide) if abs(wide) <= fast.trig_limit(wide) else np.nan
+    return far if abs(x) > fast.trig_limit(x) else np.float64(fast.cos(x))
 
 
 def _fast_sin(at, n):
@@ -95,7 +111,7 @@ def _fast_sin(at, n):
             x[j] = fast.sin(x[j])
     else:
         for j in range(n):
-            x[j] = strict.sin(np.float64(x[j])) if abs(x[j]) > fast.trig_limit(x[j]) else np.float64(fast.sin(x[j]))
+            x[j] = _sin_anywhere(x[j])
 
 
 def _fast_cos(at, n):
@@ -105,7 +121,7 @@ def _fast_cos(at, n):
             x[j] = fast.cos(x[j])
     else:
         for j in range(n):
-            x[j] = strict.cos(np.float64(x[j])) if abs(x[j]) > fast.trig_limit(x[j]) else np.float64(fast.cos(x[j]))
+            x[j] = _cos_anywhere(x[j])
 
 
 STRICT = {"Tanh": _strict_tanh, "Sigmoid": _strict_sigmoid, "Sin": _strict_sin, "Cos": _strict_cos, "Exp": _strict_exp}

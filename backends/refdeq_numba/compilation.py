@@ -7,6 +7,7 @@ for those of them that get arrays and are called very often.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from numba import njit
 from numba.core.ccallback import CFunc
 
 from refdeq import scalar
+from refdeq_numba import compile_times
 
-__all__ = ["callback", "compiled", "inlined", "uncounted"]
+__all__ = ["cache_folder", "callback", "compiled", "inlined", "uncounted"]
+
+compile_times.listen()
 
 inlined = njit(error_model="numpy", fastmath=False, forceinline=True, nogil=True)
 """Decorator of small functions that must vanish into their callers, exact in bits wherever they end up.
@@ -37,7 +41,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     """Compile a kernel on its first call, without the interpreter lock, and keep the machine code on disk.
 
     Numba looks at the file of a kernel alone when it decides whether machine code on disk is stale; the functions inlined into
-    it may have changed too. So the digest of every file that offers such functions becomes part of the stamp.
+    it may have changed too, and so may constants. So the digest of the package becomes part of the stamp.
 
     Parameters
     ----------
@@ -71,8 +75,17 @@ def callback(function: Callable[..., Any], signature: Any) -> Any:
     found: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
     found.enable_caching()
     _stamp(found)
+    began = time.perf_counter()
     found.compile()
+    if not found.cache_hits:
+        folder = Path(found._cache.cache_path)
+        compile_times.record(folder, function.__qualname__, str(signature), time.perf_counter() - began)
     return found
+
+
+def cache_folder() -> Path:
+    """Where Numba keeps the machine code of this package: beside its source, in ``NUMBA_CACHE_DIR`` or in the user's cache."""
+    return Path(compiled(cache_folder).stats.cache_path)  # which is that of any function here; this one is never compiled
 
 
 def _stamp(compilation: Any) -> None:
@@ -81,10 +94,8 @@ def _stamp(compilation: Any) -> None:
 
 
 def _digest_inlined() -> str:
-    """Digest of the files whose functions are inlined into kernels, and of the constants they take from the reference."""
+    """Digest of this package, whose functions and constants are inlined into kernels, and of the constants of the reference."""
     texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-    marks = b"\n@inlined", b"\n@uncounted", b"\n@intrinsic", b"    @intrinsic"
-    texts = [text for text in texts if any(mark in text for mark in marks)]
     return hashlib.sha256(b"\0".join([*texts, Path(scalar.__file__).read_bytes()])).hexdigest()
 
 

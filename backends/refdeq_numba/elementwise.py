@@ -6,8 +6,6 @@ parameter of shape (1, n) that every sample shares.
 
 from __future__ import annotations
 
-import numpy as np
-
 from refdeq_numba.compilation import compiled
 from refdeq_numba.machine import call_row
 

@@ -143,9 +143,28 @@ def _accumulate(is_simd, is_fast, n, weights, work, target, sixes, fours, n_list
     """Add what every row of the block uses to its accumulator (N-6, D-7)."""
     a, d, at, stride = target.reshape(-1), work.d.reshape(-1), work.at, _stride(total, n * n_listed, work.ends.shape[1])
     panels, width, count = weights.panels, weights.width, weights.count
-    add_groups(is_fast, panels, n, width, 0, count, work.full, sixes, fours, 0, a, at, d, at)
+    add_groups(is_fast, panels, 0, n * width, n, width, 0, count, work.full, sixes, fours, 0, a, at, d, at)
     listed, ends, columns, values = work.listed, work.ends, work.columns, work.values
-    add_lists(is_simd, is_fast, panels, n, width, 0, count, listed, n_listed, ends, columns, values, stride, 0, a, at)
+    add_lists(
+        is_simd,
+        is_fast,
+        panels,
+        0,
+        n * width,
+        width,
+        0,
+        count,
+        listed,
+        n_listed,
+        work.own,
+        ends,
+        columns,
+        values,
+        stride,
+        0,
+        a,
+        at,
+    )
 
 
 @uncounted

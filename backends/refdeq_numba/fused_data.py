@@ -135,7 +135,7 @@ class Work(NamedTuple):
 
     ``z, f, u, r, d, a, sums, mask`` are (R, L), and ``bits`` (R, blocks) is mask as bits; ``columns``, ``values`` and ``ends``
     (R, blocks + 1) are the lists of sent columns, the differences beside them, and where each block of columns ends in them;
-    ``at`` says where each row begins in its flat array. Per sample: whether it is live,
+    ``at`` says where each row begins in its flat array, ``own`` is 0, 1, 2, ... Per sample: whether it is live,
     begins its sum anew, sent nothing, rests (see :mod:`refdeq_numba.fused`), and what the stop rule remembers. ``full`` and
     ``listed`` are lists of rows. ``table`` is what the step of a solver with a memory gets, empty for others.
     """
@@ -153,6 +153,7 @@ class Work(NamedTuple):
     values: np.ndarray
     ends: np.ndarray
     at: np.ndarray
+    own: np.ndarray
     lanes: np.ndarray
     is_live: np.ndarray
     is_fresh: np.ndarray
@@ -214,6 +215,7 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
         values=np.zeros((rows, length + SLACK), dtype=dtype),
         ends=np.zeros((rows, -(-n // BLOCK) + 1), dtype=np.int64),
         at=np.arange(rows, dtype=np.int64) * length,
+        own=np.arange(rows, dtype=np.int64),
         lanes=aligned((64,), np.dtype(np.float64)),
         is_live=flags[0],
         is_fresh=flags[1],

@@ -82,9 +82,28 @@ def _add_block(is_fast, panels, begin, end, split, s, a, a_at, source, source_at
     """Accumulate the panels from `begin` to `end`: whole samples from `source` in groups, the others by lists."""
     (sixes, fours, n_listed, stride), w, k, width = split, panels.data, panels.k, panels.width
     ahead = panels.n * ROWS if begin == 0 else 0
-    add_groups(is_fast, w, k, width, begin, end, s.whole, sixes, fours, ahead, a, a_at, source, source_at)
+    add_groups(is_fast, w, 0, k * width, k, width, begin, end, s.whole, sixes, fours, ahead, a, a_at, source, source_at)
     columns, values, ends, listed = s.columns, s.values, s.ends, s.listed
-    add_lists(True, is_fast, w, k, width, begin, end, listed, n_listed, ends, columns, values, stride, ahead, a, a_at)
+    add_lists(
+        True,
+        is_fast,
+        w,
+        0,
+        k * width,
+        width,
+        begin,
+        end,
+        listed,
+        n_listed,
+        s.own,
+        ends,
+        columns,
+        values,
+        stride,
+        ahead,
+        a,
+        a_at,
+    )
 
 
 @compiled

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from refdeq.kernels import GateSpec, OpFunction
-from refdeq.ops.conv import conv_geometry
-from refdeq_numba import conv, elementwise, gate, history, linear, positions
+from refdeq_numba import elementwise, gate, history, linear, positions
 from refdeq_numba import residual as tree
 from refdeq_numba.layouts import Layouts
 from refdeq_numba.machine import has_fused_multiply_add
@@ -95,22 +94,7 @@ class NumbaKernels:
         self, d: Array, mask: Array | None, weight: Array, attributes: Mapping[str, Any], active: Array, a: Array
     ) -> None:
         """Accumulate of a Conv (N-6, N-7, D-7); one spatial axis is treated as an image of height 1."""
-        rows = active_rows(active)
-        if len(rows) == 0:
-            return
-        strides, before, _, dilations = conv_geometry(weight.ndim - 2, attributes, weight.shape[2:])
-        if weight.ndim == 3:
-            strides, before, dilations = (1, *strides), (0, *before), (1, *dilations)
-            weight, d, a = weight[:, :, None], d[:, :, None], a[:, :, None]
-            mask = None if mask is None else mask[:, :, None]
-        group = attributes["group"]
-        outputs, inputs = weight.shape[0] // group, weight.shape[1]
-        by_group = weight.reshape(group, outputs, inputs, *weight.shape[2:])
-        packed = np.ascontiguousarray(by_group.transpose(3, 4, 0, 2, 1))
-        sent, everything = _mask_or_everything(mask, d.ndim)
-        geometry = tuple(int(n) for n in (*strides, *before, *dilations))
-        work = packed.size * a.shape[2] * a.shape[3]
-        self._workers.run(conv.conv, rows, work, d, sent, everything, packed, geometry, self._fused, a)
+        self._sums.conv(active_rows(active), d, mask, weight, attributes, a)
 
     def add_bias(self, a: Array, bias: Array | None, alpha: float, beta: float, active: Array, out: Array) -> None:
         """Output of a linear node from its accumulator (D-6, N-6)."""
@@ -181,11 +165,6 @@ class NumbaKernels:
         """Linear combinations in float64, rounded once (S-7, S-8): the same in both orders."""
         work, factors = 2 * len(columns) * sample_size(out), np.array(weights, dtype=np.float64, order="C")
         self._workers.run(history.combine, active_rows(active), work, _addresses(columns, out), factors, rows_of(out))
-
-
-def _mask_or_everything(mask: Array | None, rank: int) -> tuple[Array, bool]:
-    """Return a mask that compiled code can take, and whether it is to be ignored."""
-    return (np.ones((1,) * rank, dtype=bool), True) if mask is None else (mask, False)
 
 
 def _addresses(columns: Sequence[Array], like: Array) -> Array:

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from refdeq_numba import gemm, linear, simd
+from refdeq.ops.conv import conv_geometry
+from refdeq_numba import conv, gemm, linear, simd
+from refdeq_numba.conv_data import SITES, Geometry, conv_scratch, pack_conv, site_lists
+from refdeq_numba.conv_plain import conv_plain
 from refdeq_numba.dispatch import DEFAULTS, FEW_SAMPLES
 from refdeq_numba.layouts import Layouts
 from refdeq_numba.panels import Panels, columns_of, pack_panels
@@ -19,6 +22,9 @@ __all__ = ["NodeSums"]
 Array = np.ndarray
 
 _ROWS_WORTH_A_TRANSPOSE = 4
+
+_FEW_OUTPUTS = 4
+"""Outputs per group of a Conv below which panels would be mostly padding."""
 
 
 class NodeSums:
@@ -35,7 +41,7 @@ class NodeSums:
 
     def __init__(self, workers: Workers, layouts: Layouts, is_fast: bool) -> None:
         self._workers, self._layouts, self._is_fast = workers, layouts, is_fast
-        self._scratch: dict[Any, PerThread] = {}
+        self._scratch: dict[Any, Any] = {}
 
     def gemm(self, rows: Array, d: Array, mask: Array | None, weight: Array, is_transposed: bool, a: Array) -> None:
         """Add ``d @ weight`` over the sent columns of the samples `rows`."""
@@ -83,8 +89,60 @@ class NodeSums:
         return self._scratch[key]
 
     def conv(self, rows: Array, d: Array, mask: Array | None, weight: Array, attributes: Mapping[str, Any], a: Array) -> None:
-        """Add ``Conv(d, weight)`` over the sent elements of the samples `rows`."""
-        raise NotImplementedError
+        """Add ``Conv(d, weight)`` over the sent elements of the samples `rows`; one spatial axis is an image of height 1."""
+        if len(rows) == 0 or a.size == 0:
+            return
+        geometry = _geometry(d.shape, weight.shape, attributes, a.shape)
+        sent, everything = (np.ones((1, 1, 1, 1), dtype=bool), True) if mask is None else (mask, False)
+        if not simd.is_enabled() or geometry.outputs < _FEW_OUTPUTS:
+            self._conv_plain(rows, d, sent, everything, weight, geometry, a)
+            return
+        panels = self._layouts.get(weight, ("conv", geometry.group), lambda w: pack_conv(w, geometry.group))
+        work = weight.size * geometry.out_height * geometry.out_width
+        flat = d.reshape(-1), sent.reshape(-1), everything
+        key = geometry, d.dtype
+        if key not in self._scratch:
+            self._scratch[key] = (
+                PerThread(lambda: site_lists(geometry, d.dtype)),
+                PerThread(lambda: conv_scratch(panels, d.dtype)),
+            )
+        lists, scratch = self._scratch[key]
+        if len(rows) >= self._workers.threads:
+            arguments = *flat, geometry, panels, DEFAULTS, self._is_fast, lists, scratch, a.reshape(-1)
+            self._workers.run(conv.conv_samples, rows, work, *arguments)
+            return
+        bands = np.arange(-(-geometry.height * geometry.width // conv.BAND))
+        blocks = np.arange(-(-geometry.out_height * geometry.out_width // SITES))
+        for sample in rows:  # fewer samples than threads: each is cut, its lists first
+            known = geometry, DEFAULTS, panels.is_finite, lists.of(0)
+            self._workers.run(conv.list_bands, bands, work // (32 * len(bands)), sample, *flat, *known)
+            known = geometry, panels, DEFAULTS, self._is_fast, lists.of(0)
+            self._workers.run(conv.conv_blocks, blocks, work // len(blocks), sample, everything, *known, scratch, a.reshape(-1))
+
+    def _conv_plain(
+        self, rows: Array, d: Array, sent: Array, everything: bool, weight: Array, geometry: Geometry, a: Array
+    ) -> None:
+        """The twin by plain loops, also for groups of very few outputs, which panels would be mostly padding for."""
+        e = geometry
+        by_group = weight.reshape(e.group, e.outputs, e.inputs, e.taps_y, e.taps_x)
+        packed = np.ascontiguousarray(by_group.transpose(3, 4, 0, 2, 1))
+        places = e.stride_y, e.stride_x, e.pad_y, e.pad_x, e.dilation_y, e.dilation_x
+        images = [
+            array.reshape(len(array), -1, *size) for array, size in ((d, (e.height, e.width)), (a, (e.out_height, e.out_width)))
+        ]
+        mask = sent if everything else sent.reshape(images[0].shape)
+        work = packed.size * e.out_height * e.out_width
+        self._workers.run(conv_plain, rows, work, images[0], mask, everything, packed, places, self._is_fast, images[1])
+
+
+def _geometry(data: tuple[int, ...], weight: tuple[int, ...], attributes: Mapping[str, Any], out: tuple[int, ...]) -> Geometry:
+    strides, before, _, dilations = conv_geometry(len(weight) - 2, attributes, weight[2:])
+    group = int(attributes["group"])
+    if len(weight) == 3:
+        strides, before, dilations = (1, *strides), (0, *before), (1, *dilations)
+        data, weight, out = (*data[:2], 1, data[2]), (*weight[:2], 1, weight[2]), (*out[:2], 1, out[2])
+    sizes = *data[2:], *out[2:], *weight[2:], *strides, *before, *dilations, group, weight[1], weight[0] // group
+    return Geometry(*(int(size) for size in sizes))
 
 
 def _integers_of(a: Array) -> tuple[Array, np.signedinteger[Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refdeq.registry import BackendInfo, Plan, PlanRequest, Refusal
@@ -74,15 +73,23 @@ class NumbaBackend:
         import llvmlite
         import llvmlite.binding as llvm
         import numba
-        from numba.core import config
 
+        from refdeq_numba.compilation import cache_folder
+        from refdeq_numba.compile_times import kept
         from refdeq_numba.machine import has_fused_multiply_add
+        from refdeq_numba.simd import description
 
+        folder = cache_folder()
+        code = kept(folder)
         return {
             "numba": numba.__version__,
             "llvmlite": llvmlite.__version__,
             "host CPU": llvm.get_host_cpu_name(),
             "processors": str(os.cpu_count()),
             "fast order": "fused multiply-add" if has_fused_multiply_add() else "as strict: no fused multiply-add here",
-            "machine code": config.CACHE_DIR or str(Path(__file__).parent / "__pycache__"),  # type: ignore[attr-defined]
+            "vectors": description(),
+            "machine code": str(folder),
+            "kernels kept": str(code.kernels),
+            "bytes kept": str(code.size),
+            "seconds of compiling": f"{code.seconds:.1f} ({code.timed} timed)",
         }

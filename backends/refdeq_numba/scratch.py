@@ -23,7 +23,7 @@ class Scratch(NamedTuple):
     (R, blocks + 1), the lists;
     ``filled`` (R, L), differences of samples that are treated whole, zeros where nothing is sent; ``tails`` (R, width),
     accumulators of the last panel when it is not a whole one. ``a_at``, ``d_at``, ``filled_at`` and ``tails_at`` say where each
-    sample begins; ``whole`` and ``listed`` are lists of samples of the block.
+    sample begins; ``whole`` and ``listed`` are lists of samples of the block, ``own`` is 0, 1, 2, ...
     """
 
     bits: np.ndarray
@@ -38,6 +38,7 @@ class Scratch(NamedTuple):
     tails_at: np.ndarray
     whole: np.ndarray
     listed: np.ndarray
+    own: np.ndarray
 
 
 def make_scratch(k: int, width: int, dtype: np.dtype) -> Scratch:
@@ -61,4 +62,5 @@ def make_scratch(k: int, width: int, dtype: np.dtype) -> Scratch:
         tails_at=np.arange(ROWS, dtype=np.int64) * width,
         whole=at[2],
         listed=at[3],
+        own=np.arange(ROWS, dtype=np.int64),
     )

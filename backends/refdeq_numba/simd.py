@@ -22,6 +22,7 @@ __all__ = [
     "bits_of",
     "count_ones",
     "count_trailing_zeros",
+    "description",
     "is_enabled",
     "pointer",
     "prefetch",
@@ -48,6 +49,19 @@ def is_enabled() -> bool:
     if setting not in ("on", "off"):
         raise ArgumentError("REFDEQ_NUMBA_SIMD", expected="'on' or 'off'", got=repr(setting))
     return setting == "on"
+
+
+def description() -> str:
+    """What vectors the kernels use here, for people.
+
+    >>> "bytes" in description()
+    True
+    """
+    features = llvm.get_host_cpu_features()
+    names = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("neon", "NEON"), ("sse2", "SSE2"))
+    name = next((text for feature, text in names if features.get(feature)), "vectors")
+    use = "on" if is_enabled() else "off: plain loops"
+    return f"{name}, {vector_bytes()} bytes; REFDEQ_NUMBA_SIMD {use}"
 
 
 @intrinsic
@@ -87,7 +101,7 @@ def count_ones(_typing, bits):
 
 @intrinsic
 def prefetch(_typing, array, index):
-    """Ask for the cache line of one element of a 1-D array, to the second-level cache; any index at all is harmless."""
+    """Ask for the cache line of one element of a 1-D array; any index at all is harmless."""
 
     def generate(context, builder, signature, arguments):
         place = builder.gep(pointer(context, builder, signature, arguments, 0), [arguments[1]])
@@ -95,8 +109,8 @@ def prefetch(_typing, array, index):
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         name = "llvm.prefetch.p0"
         function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        for_reading, second_level, data = (ir.Constant(number, value) for value in (0, 2, 1))
-        builder.call(function, [builder.bitcast(place, byte), for_reading, second_level, data])
+        for_reading, all_levels, data = (ir.Constant(number, value) for value in (0, 3, 1))
+        builder.call(function, [builder.bitcast(place, byte), for_reading, all_levels, data])
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate

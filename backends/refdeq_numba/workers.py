@@ -58,6 +58,11 @@ class Workers:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
 
+    @property
+    def threads(self) -> int:
+        """At most so many work at the same time."""
+        return self._threads
+
     def run(self, kernel: Callable[..., None], rows: np.ndarray, work_per_row: int, *arguments: Any) -> None:
         """Call ``kernel(rows, first, last, *arguments)`` so that every row is treated once.
 
