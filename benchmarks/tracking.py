@@ -5,7 +5,6 @@ asv's exit code does not tell whether anything was measured, so results are read
 
 from __future__ import annotations
 
-import getpass
 import json
 import math
 import os
@@ -105,7 +104,7 @@ def _failures_of(run: Run, must_run: tuple[str, ...]) -> list[str]:
 
 def traces_of_the_host(folder: Path) -> list[str]:
     """Paths, host names and user names in stored results: there must be none."""
-    names = {name for name in (platform.node(), getpass.getuser()) if name}
+    names = {name for name in (platform.node(), os.environ.get("USER"), os.environ.get("LOGNAME")) if name}
     words = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names)))})\b") if names else re.compile(r"(?!)")
     found = []
     for path in sorted(folder.rglob("*.json")):
