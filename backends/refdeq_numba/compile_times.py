@@ -1,11 +1,12 @@
 """What compiling cost: seconds per kernel, kept beside the machine code, and how much machine code there is.
 
-Numba keeps no times with its cache. So whoever compiles a kernel appends a line of JSON to ``refdeq-compile-times.jsonl`` in the
-folder that the machine code goes to: deleting the folder deletes both. Nothing is written when machine code is only loaded.
+Numba keeps no times with its cache. So whoever compiles a kernel appends a line of JSON to ``refdeq-compile-times.jsonl`` in
+the folder that the machine code goes to: deleting the folder deletes both. Nothing is written when machine code is only loaded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -51,13 +52,14 @@ def kept(folder: Path) -> Kept:
 
 def record(folder: Path, kernel: str, types: str, seconds: float) -> None:
     """Append one line to the times of a folder; a folder that cannot be written holds no machine code either."""
-    text = json.dumps({"kernel": kernel, "types": types, "seconds": round(seconds, 3)})
+    digest = hashlib.sha256(types.encode()).hexdigest()[:16]  # the names of some types fill a page
+    text = json.dumps({"kernel": kernel, "types": digest, "seconds": round(seconds, 3)})
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / NAME).open("a", encoding="utf-8") as file:
         file.write(text + "\n")  # one write of one short line: processes that compile at once do not mix theirs
 
 
-class _Listener(event.Listener):  # type: ignore[misc]
+class _Listener(event.Listener):
     """Hears of compilations, not of machine code that is loaded; inside of one, those of inlined functions count to it."""
 
     def __init__(self) -> None:

@@ -44,6 +44,15 @@ def test_importing_the_core_loads_numpy_and_scipy_only(statement):
     assert {name.partition(".")[0] for name in out.stdout.split()} & (heavy | {"refdeq_numba", "refdeq_validation"}) == set()
 
 
+def test_importing_loads_few_modules():
+    """Modules are counted where a time would depend on the machine: those of refdeq and NumPy, and two dozen others."""
+    code = "import sys, numpy; before = set(sys.modules); import refdeq; print(*(set(sys.modules) - before))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    others = {name for name in out.stdout.split() if name.partition(".")[0] not in ("refdeq", "numpy")}
+    assert others & {"scipy", "email", "importlib.metadata", "multiprocessing", "asyncio", "concurrent.futures"} == set()
+    assert len(others) <= 24, sorted(others)
+
+
 def test_listing_backends_imports_none():
     code = "import sys, refdeq; refdeq.backend_names(); print('numba' in sys.modules, 'refdeq_numba' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
