@@ -33,6 +33,9 @@ OP_SAMPLES = 1024
 TIMED = 512
 """Inputs of the timed solve, at most."""
 
+LONG = 0.05
+"""Seconds beyond which a solve is timed once: what disturbs it is small beside it."""
+
 THRESHOLDS = {"sine": 5e-3}
 DEFAULT_THRESHOLD = 1e-2
 
@@ -248,7 +251,7 @@ def _rule_of(preset: str | None, model: TrainedModel, threshold: float | None) -
 def time_rows(
     declaration: Declaration, model: TrainedModel, rows: Iterable[Row], threshold: float | None, inputs: int = TIMED
 ) -> None:
-    """Time an untraced solve per row that ran: of evenly spread inputs, on one thread, the better of two.
+    """Time an untraced solve per row that ran: of evenly spread inputs, on one thread, the better of two unless it is long.
 
     Compiled code is loaded before, by a solve of one input.
     """
@@ -259,7 +262,8 @@ def time_rows(
         rule = _rule_of(None if row.preset == "dense" else row.preset, model, threshold)
         x = model.x[_spread(len(model.x), min(inputs, row.inputs))]
         _solve(declaration, model, x[:1], rule)
-        row.seconds = min(_seconds(declaration, model, x, rule) for _ in range(2))
+        first = _seconds(declaration, model, x, rule)
+        row.seconds = first if first > LONG else min(first, _seconds(declaration, model, x, rule))
         dense = row.seconds if rule is None else dense
         row.seconds_dense = dense
 

@@ -61,6 +61,8 @@ SLUGS: Mapping[str, tuple[str, ...]] = {
         "tie-per-channel-gt",
         "six-steps-always-dense-folded-0",
     ),
+    "gemm/determinism": ("batch-order-gemm",),
+    "conv/determinism": ("batch-order-conv",),
 }
 """By operator and family. Of families that are not listed, the first case of each operator; but none of ``huge``, which takes
 longer than all the others together."""
