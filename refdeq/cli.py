@@ -149,9 +149,9 @@ Example: judge every backend that can run here on the shipped models.
 \b
     refdeq validate --quick
 
-Exit codes: 0 success; 1 a backend does not conform, or a sample did not converge; 2 usage or bad input; 3 a named backend
-cannot run here, or something planned did not run; 4 the run is not valid (nothing was judged); 5 internal error; 130
-interrupted.
+Exit codes: 0 success; 1 a backend does not conform, a sample did not converge, or a figure is worse than it should be; 2
+usage or bad input; 3 a named backend cannot run here, or something planned did not run; 4 the run is not valid (nothing was
+judged); 5 internal error; 6 the machine is too noisy to conclude; 130 interrupted.
 """
 # In help texts the control character \\b marks a paragraph that keeps its line breaks.
 
