@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from refdeq_numba.accumulate import add_groups, add_lists, in_groups
-from refdeq_numba.columns import add_columns
+from refdeq_numba.column_sums import add_columns_of
 from refdeq_numba.compilation import compiled, uncounted
+from refdeq_numba.compress import SLACK
 from refdeq_numba.dispatch import blocks_per_pass, is_worth_filling
-from refdeq_numba.lists import count_columns, has_negative_zero, list_all, list_columns
+from refdeq_numba.lists import BLOCK, count_columns, has_negative_zero, list_all, list_columns
 from refdeq_numba.scratch import ROWS
 
-__all__ = ["OUTPUTS", "gemm_columns", "gemm_panels"]
+__all__ = ["OUTPUTS", "gemm_columns", "gemm_panels", "room_for"]
 
 OUTPUTS = 512
 """Outputs per share of work when a few samples are cut along their outputs."""
@@ -148,17 +149,44 @@ def gemm_panels(rows, first, last, d, mask, everything, panels, crossovers, is_f
 
 
 @compiled
-def gemm_columns(shares, first, last, rows, d, mask, everything, weight, is_fast, a):
+def gemm_columns(shares, first, last, rows, d, mask, everything, weight, lanes, is_fast, room, a):
     """The same for a few samples, share by share of the outputs (each of ``OUTPUTS``), over whole columns.
 
-    `weight` is (K, N) with contiguous rows, each a column of the published ``A``.
+    Parameters
+    ----------
+    shares : (S,) int64
+        Those from `first` to `last` are treated.
+    weight : (K, L) array
+        Row j is column j of the published ``A``, padded to whole cache lines.
+    lanes : int
+        Numbers per vector.
+    room : (L,) int64
+        Room for a list: one array, because handing over each costs as much as a hundred sums. See :func:`room_for`.
     """
-    start, stop = shares[first] * OUTPUTS, min(a.shape[1], (shares[last - 1] + 1) * OUTPUTS)
-    index, value = np.empty(d.shape[1] + 1, np.int64), np.empty(d.shape[1] + 1, d.dtype)
-    part = weight[:, start:stop]
+    blocks = (d.shape[1] + BLOCK - 1) // BLOCK
+    bits, ends, rest = room[:blocks].view(np.uint64), room[blocks : 2 * blocks + 1], room[2 * blocks + 1 :]
+    half = len(rest) // 2
+    bits, ends = bits.reshape(1, -1), ends.reshape(1, -1)
+    columns, values = rest[:half].view(np.int32).reshape(1, -1), rest[half:].view(d.dtype).reshape(1, -1)
+    k, n, stride = d.shape[1], a.shape[1], weight.shape[1]
+    begin, end = shares[first] * OUTPUTS, min(n, (shares[last - 1] + 1) * OUTPUTS)
+    changes, decisions, index, value = d.reshape(-1), mask.reshape(-1), columns.reshape(-1), values.reshape(-1)
     for r in range(len(rows)):
-        b, count = rows[r], 0
-        for j in range(d.shape[1]):
-            index[count], value[count] = j, d[b, j]
-            count += 1 if everything or mask[b, j] else 0
-        add_columns(a[b, start:stop], index, value, count, part, is_fast)
+        b = rows[r]
+        if everything:
+            list_all(k, changes, b * k, columns, values, ends, 0)
+            count = k
+        else:
+            count_columns(k, decisions, b * k, bits, 0)
+            count = list_columns(k, bits, changes, b * k, columns, values, ends, 0)
+        add_columns_of(is_fast, lanes, a.reshape(-1), b * n, weight.reshape(-1), stride, begin, end, index, value, count)
+
+
+def room_for(k: int) -> np.ndarray:
+    """Room for the list of one sample of `k` columns (see :func:`gemm_columns`).
+
+    >>> len(room_for(64))
+    147
+    """
+    blocks = -(-k // BLOCK)
+    return np.zeros(2 * blocks + 1 + 2 * (k + SLACK), dtype=np.int64)

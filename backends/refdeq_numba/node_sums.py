@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from refdeq_numba.conv_data import SITES, Geometry, conv_scratch, pack_conv, sit
 from refdeq_numba.conv_plain import conv_plain
 from refdeq_numba.dispatch import DEFAULTS, FEW_SAMPLES
 from refdeq_numba.layouts import Layouts
-from refdeq_numba.panels import Panels, columns_of, pack_panels
+from refdeq_numba.panels import VECTORS, columns_of, pack_panels
 from refdeq_numba.scratch import make_scratch
 from refdeq_numba.workers import PerThread, Workers
 
@@ -22,6 +23,8 @@ __all__ = ["NodeSums"]
 Array = np.ndarray
 
 _ROWS_WORTH_A_TRANSPOSE = 4
+
+_LEAST = {4: np.int32(-(2**31)), 8: np.int64(-(2**63))}
 
 _FEW_OUTPUTS = 4
 """Outputs per group of a Conv below which panels would be mostly padding."""
@@ -54,7 +57,7 @@ class NodeSums:
             self._gemm_few(rows, d, sent, everything, weight, is_transposed, a)
         else:
             panels = self._layouts.get(weight, ("panels", is_transposed), lambda w: pack_panels(w.T if is_transposed else w))
-            scratch = self._scratch_for(panels)
+            scratch = self._scratch_for(panels.k, a.dtype)
             arguments = d, sent, everything, panels, DEFAULTS, self._is_fast, _integers_of(a), scratch, a
             self._workers.run(gemm.gemm_panels, rows, weight.size, *arguments)
 
@@ -66,9 +69,10 @@ class NodeSums:
             self._gemm_plain(rows, d, sent, everything, weight, is_transposed, a)
             return
         columns = self._layouts.get(weight, ("columns", is_transposed), lambda w: columns_of(w.T if is_transposed else w))
-        shares = np.arange(-(-a.shape[1] // gemm.OUTPUTS))
-        work = len(rows) * d.shape[1] * gemm.OUTPUTS
-        self._workers.run(gemm.gemm_columns, shares, work, rows, d, sent, everything, columns, self._is_fast, a)
+        shares = _numbers(-(-a.shape[1] // gemm.OUTPUTS))
+        work, lanes = len(rows) * d.shape[1] * gemm.OUTPUTS, simd.vector_bytes() // a.itemsize
+        arguments = rows, d, sent, everything, columns, lanes, self._is_fast, self._room_for(d.shape[1]), a
+        self._workers.run(gemm.gemm_columns, shares, work, *arguments)
 
     def _gemm_plain(
         self, rows: Array, d: Array, sent: Array, everything: bool, weight: Array, is_transposed: bool, a: Array
@@ -82,11 +86,20 @@ class NodeSums:
                 weight = np.ascontiguousarray(weight.T)
         self._workers.run(kernel, rows, weight.size, d, sent, everything, weight, self._is_fast, a)
 
-    def _scratch_for(self, panels: Panels) -> PerThread:
-        key = panels.k, panels.width, panels.data.dtype
+    def _scratch_for(self, k: int, dtype: Any) -> PerThread:
+        width = VECTORS * simd.vector_bytes() // dtype.itemsize
+        key = k, width, dtype
         if key not in self._scratch:
-            self._scratch[key] = PerThread(lambda: make_scratch(*key))
-        return self._scratch[key]
+            self._scratch[key] = PerThread(lambda: make_scratch(k, width, dtype))
+        found: PerThread = self._scratch[key]
+        return found
+
+    def _room_for(self, k: int) -> PerThread:
+        key = "room", k
+        if key not in self._scratch:
+            self._scratch[key] = PerThread(lambda: gemm.room_for(k))
+        found: PerThread = self._scratch[key]
+        return found
 
     def conv(self, rows: Array, d: Array, mask: Array | None, weight: Array, attributes: Mapping[str, Any], a: Array) -> None:
         """Add ``Conv(d, weight)`` over the sent elements of the samples `rows`; one spatial axis is an image of height 1."""
@@ -147,5 +160,11 @@ def _geometry(data: tuple[int, ...], weight: tuple[int, ...], attributes: Mappin
 
 def _integers_of(a: Array) -> tuple[Array, np.signedinteger[Any]]:
     """The elements of an array as integers of their size, and the integer that is -0."""
-    integer = np.int32 if a.dtype == np.float32 else np.int64
-    return a.reshape(-1).view(integer), integer(np.iinfo(integer).min)
+    least = _LEAST[a.itemsize]
+    return a.reshape(-1).view(least.dtype), least
+
+
+@functools.cache
+def _numbers(count: int) -> Array:
+    """0, 1, 2, ... as compiled code wants them."""
+    return np.arange(count)
