@@ -18,8 +18,8 @@ from pathlib import Path
 from benchmarks.tracking import asv, derived_config, describe_machine, failures, read
 from refdeq.errors import RefdeqError
 
-SELECTION = ("^smoke",)
-"""Seconds each; together they build workloads, ask baselines, solve, and start processes."""
+SELECTION = (r"^kernels\.Gemv", r"^solvers\.Recurrent\.track", r"^startup\.Import\.track_import$")
+"""Workloads with and without baselines, whole solves, fresh processes; a minute, most of it compiling."""
 
 MUST_RUN = ("reference", "numba")
 

@@ -102,12 +102,12 @@ def _failures_of(run: Run, must_run: tuple[str, ...]) -> list[str]:
     return found
 
 
-def traces_of_the_host(folder: Path) -> list[str]:
-    """Paths, host names and user names in stored results: there must be none."""
+def traces_of_the_host(place: Path) -> list[str]:
+    """Paths, host names and user names in stored results (a file, or a folder of them): there must be none."""
     names = {name for name in (platform.node(), os.environ.get("USER"), os.environ.get("LOGNAME")) if name}
     words = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names)))})\b") if names else re.compile(r"(?!)")
     found = []
-    for path in sorted(folder.rglob("*.json")):
+    for path in sorted(place.rglob("*.json")) if place.is_dir() else [place] * place.exists():
         text = path.read_text(encoding="utf-8")
         contents = json.loads(text)
         about = ("params", "env_name", "env_vars", "machine", "os", "cpu", "facts")

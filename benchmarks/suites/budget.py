@@ -15,4 +15,4 @@ def settings() -> Any:
 
     if os.environ.get(QUICK):
         return Settings(rounds=2, sample_seconds=1e-4)
-    return Settings(rounds=11, budget_seconds=1.0)
+    return Settings(rounds=9, budget_seconds=0.7)

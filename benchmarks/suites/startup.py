@@ -53,7 +53,7 @@ class FirstSolve:
 
     param_names: ClassVar = ["backend"]
     params: ClassVar = (BACKENDS,)
-    timeout = 300
+    timeout = 600
 
     def setup_cache(self) -> dict[str, tuple[float, float]]:
         """Run twice with an empty folder for compiled code: the first time compiles, the second time loads."""
@@ -67,7 +67,7 @@ class FirstSolve:
                 found[backend] = _seconds(code, folder), _seconds(code, folder)
         return found
 
-    setup_cache.timeout = 300  # type: ignore[attr-defined]
+    setup_cache.timeout = 600  # type: ignore[attr-defined]
 
     def setup(self, cache: dict[str, tuple[float, float]], backend: str) -> None:
         """Skip a backend that cannot run."""

@@ -177,7 +177,16 @@ def test_results_that_are_cut_off_are_an_error(history, usual_values, capsys):
 def test_stored_results_tell_nothing_about_the_host():
     from benchmarks.tracking import traces_of_the_host
 
-    assert traces_of_the_host(ROOT / "benchmarks/results/asv") == []
+    for name in ("asv", "goals.json"):
+        assert traces_of_the_host(ROOT / "benchmarks/results" / name) == []
+
+
+def test_stored_results_can_be_published(tmp_path):
+    config = ROOT / "benchmarks/asv.conf.json"
+    if not (ROOT / ".git").exists() or not stored.load(config).runs:
+        pytest.skip("no results are stored, or this is no clone: the site of stored results was not made")
+    text = publish(tmp_path / "site", config, ROOT / "benchmarks/results/goals.json").read_text(encoding="utf-8")
+    assert len(set(re.findall(r'<tr id="([0-9a-f]{8})"', text))) >= 5
 
 
 @pytest.mark.parametrize("told", [{"env_name": "existing-py_/home/someone/venv"}, {"params": {"machine": "@host"}}])
