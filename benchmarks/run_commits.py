@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
     hashes.write_text("\n".join(chosen) + "\n", encoding="utf-8")
     started = time.monotonic()
     selected = [part for regex in options.bench for part in ("--bench", regex)]
-    code = asv(config, "run", f"HASHFILE:{hashes}", "--machine", options.machine, "--show-stderr", *selected)
+    code = asv(config, "run", f"HASHFILE:{hashes}", "--machine", options.machine, "--show-stderr", "--durations=20", *selected)
     stored = read(config)
     measured = [run for run in stored.runs if run.commit in chosen and run.machine == options.machine]
     for run in measured:
