@@ -60,6 +60,14 @@ FIRST: tuple[str, ...] = (
     "terms-33-paper-float32",
     "sequence-either-paper-float32",
     "tie-0.1-zero-deltadeq-code-float32",
+    "special-argument-sin-float64",
+    "special-argument-sin-float32",
+    "special-argument-cos-float32",
+    "special-argument-tanh-float32",
+    "special-argument-sigmoid-float32",
+    "special-argument-exp-float32",
+    "special-injected-tanh-float32",
+    "special-injected-sin-float32",
 )
 """Cases that kill most, as measured over the catalogue; those of float32 last, so that one dtype is compiled first."""
 

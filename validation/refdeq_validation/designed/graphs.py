@@ -6,7 +6,7 @@ import numpy as np
 
 from refdeq.graph import Cell, GraphBuilder
 
-__all__ = ["convolution_cell", "every_operator_cell", "linear_cell", "scalar_cell", "skewed_cell"]
+__all__ = ["convolution_cell", "every_operator_cell", "injected_cell", "linear_cell", "scalar_cell", "skewed_cell"]
 
 
 def linear_cell(n: int, dtype: str, *, bias: bool = False, activation: str | None = None, scale: float = 0.9) -> Cell:
@@ -31,6 +31,15 @@ def scalar_cell(activation: str, dtype: str, weight: float = 0.5) -> Cell:
     z, x = builder.state("z", (1,)), builder.injection("x", (1,))
     linear = builder.node("Gemm", z, builder.parameter("W", np.array([[weight]], dtype)), name="linear")
     builder.output(z, builder.node(activation, builder.node("Add", linear, x, name="total"), name="f"))
+    return builder.build()
+
+
+def injected_cell(activation: str, dtype: str) -> Cell:
+    """Return the cell ``z <- z / 2 + phi(x)`` of one number: an activation of any bits, -0 too, which no sum from +0 makes."""
+    builder = GraphBuilder(dtype)
+    z, x = builder.state("z", (1,)), builder.injection("x", (1,))
+    linear = builder.node("Gemm", z, builder.parameter("W", np.array([[0.5]], dtype)), name="linear")
+    builder.output(z, builder.node("Add", linear, builder.node(activation, x, name="given"), name="f"))
     return builder.build()
 
 

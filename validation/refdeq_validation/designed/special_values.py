@@ -8,7 +8,7 @@ import numpy as np
 
 from refdeq.graph import Cell
 from refdeq.types import DeltaRule
-from refdeq_validation.designed.graphs import linear_cell, scalar_cell
+from refdeq_validation.designed.graphs import injected_cell, linear_cell, scalar_cell
 from refdeq_validation.designed.parts import ONE, Case, rules, unit_step
 
 __all__ = ["specials"]
@@ -35,7 +35,7 @@ def specials(dtype: str) -> Iterator[Case]:
     for narrow in ("float16", "bfloat16"):
         yield _feedback(narrow, dtype)
     for activation in ACTIVATIONS:
-        yield _arguments(activation, dtype)
+        yield from _arguments(activation, dtype)
 
 
 def _poisoned_columns(preset: str, rule: DeltaRule, dtype: str) -> Case:
@@ -74,14 +74,15 @@ def _feedback(narrow: str, dtype: str) -> Case:
     return unit_step(f"special-feedback-{narrow}-{dtype}", "special", rule, u, np.zeros_like(u))
 
 
-def _arguments(activation: str, dtype: str) -> Case:
-    """One activation at special values, at the ends of its range, and around the points where its formula changes."""
+def _arguments(activation: str, dtype: str) -> Iterator[Case]:
+    """One activation at special values, at the ends of its range, and where its formula changes: of a sum, and of x itself."""
     limits = np.finfo(dtype)
     turns = [0.625, 2.0**20, 2.0**30, np.pi / 4, np.pi / 2, np.pi, 88.7, 104.0, 709.78271289338397, 745.13321910194122]
-    values = [np.nan, np.inf, limits.max, limits.tiny, limits.smallest_subnormal, 0.0, 1.0, 20.0, 1e-8, *turns]
+    near_pi = [105032.8671875, 642615.9188844458, 28922353.34055676]  # so close to a multiple that a reduction shows its parts
+    values = [np.nan, np.inf, limits.max, limits.tiny, limits.smallest_subnormal, 0.0, 1.0, 20.0, 1e-8, *turns, *near_pi]
     x = np.array(values, dtype)
     with np.errstate(over="ignore"):
         x = np.concatenate([x, np.nextafter(x, np.array(0, dtype)), np.nextafter(x, np.array(np.inf, dtype))])
     x = np.concatenate([x, -x])[:, None]
-    cell, z0 = scalar_cell(activation, dtype), np.zeros_like(x)
-    return Case(f"special-argument-{activation.lower()}-{dtype}", "special", cell, x, z0, None, ONE)
+    for title, cell in (("argument", scalar_cell(activation, dtype)), ("injected", injected_cell(activation, dtype))):
+        yield Case(f"special-{title}-{activation.lower()}-{dtype}", "special", cell, x, np.zeros_like(x), None, ONE)
