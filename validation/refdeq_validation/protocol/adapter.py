@@ -123,6 +123,7 @@ def _claims(backend: Backend, order: str, path: str) -> Claims:
         activation=info.activation_in(order),
         activation_ulp=info.activation_ulp if info.activation_in(order) == "native" else 0.0,
         alignment="any",
+        timeout=600.0,  # a call may compile kernels first, and on a busy machine that takes more than a minute
     )
 
 
