@@ -25,8 +25,8 @@ Array = np.ndarray
 class NumbaKernels:
     """Op-level primitives, compiled on first use.
 
-    The strict order is the reference's, bit for bit (N-6). The fast order adds the same terms in the same order with fused
-    multiply-adds (N-7), on processors that have them; everything that forms no sum of products is the same code in both (E-1).
+    The strict order is the reference's, bit for bit (N-6). The fast order, on processors with fused multiply-add, adds the same
+    terms in the same order with it (N-7) and has native activations (N-8); everything else is the same code in both (E-1).
 
     Parameters
     ----------
