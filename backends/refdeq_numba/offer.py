@@ -86,7 +86,9 @@ class NumbaBackend:
             "llvmlite": llvmlite.__version__,
             "host CPU": llvm.get_host_cpu_name(),
             "processors": str(os.cpu_count()),
-            "fast order": "fused multiply-add, native activations" if has_fused_multiply_add() else "as strict: no fused multiply-add here",
+            "fast order": "fused multiply-add, native activations"
+            if has_fused_multiply_add()
+            else "as strict: no fused multiply-add here",
             "vectors": description(),
             "machine code": str(folder),
             "kernels kept": str(code.kernels),
