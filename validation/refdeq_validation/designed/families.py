@@ -5,7 +5,7 @@ judged by replay. Families: ``tie`` (differences exactly at the threshold and on
 signed zeros, subnormals; see :mod:`refdeq_validation.designed.special_values`), ``terms`` (k = 0, 1, 2, 3, all sent), ``shape``
 (odd sizes, batch 1 and many), ``decision`` (residuals exactly at a limit), ``sequence`` (freezing, statuses, damping, norms),
 ``warm``, ``rule`` (every other choice of a rule), ``graph`` (cells with an entry, a phase and a filter; convolutions and every
-operator, op level only).
+operator, op level only), ``block`` (more samples, columns and sites than a block of a kernel holds).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from refdeq.graph import Cell
 from refdeq.models import fourier, siren
 from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import DeltaRule, GateOverride, StopRule
+from refdeq_validation.designed.blocks import blocks
 from refdeq_validation.designed.graphs import convolution_cell, every_operator_cell, linear_cell, scalar_cell, skewed_cell
 from refdeq_validation.designed.parts import PRESET_NAMES, Case, rules, unit_step
 from refdeq_validation.designed.solving import solver_cases
@@ -231,6 +232,7 @@ def _network_cells(dtype: str) -> dict[str, Cell]:
 
 def designed_cases(dtypes: tuple[str, ...] = DTYPES) -> Iterator[Case]:
     """Yield every designed case, cheapest and most telling families first."""
-    for make in (_ties, _terms, specials, _decisions, _sequences, _warm, _other_rules, _shapes, _graphs, solver_cases):
+    families = _ties, _terms, specials, _decisions, _sequences, _warm, _other_rules, _shapes, _graphs, solver_cases, blocks
+    for make in families:
         for dtype in dtypes:
             yield from make(dtype)
