@@ -25,7 +25,7 @@ def in_groups(count):
 
 
 @uncounted
-def add_groups(is_fast, w, w_at, step, k, width, first_panel, last_panel, rows, sixes, fours, ahead, a, a_at, d, d_at):
+def add_groups(rounding, w, w_at, step, k, width, first_panel, last_panel, rows, sixes, fours, ahead, a, a_at, d, d_at):
     """Add every column to the first ``6 * sixes + 4 * fours`` of the samples `rows` (N-6).
 
     Parameters
@@ -51,19 +51,19 @@ def add_groups(is_fast, w, w_at, step, k, width, first_panel, last_panel, rows, 
                 if ahead > 0 and start == 0:
                     for r in range(6 * g, 6 * g + 6):
                         prefetch(a, a_at[rows[r]] + shift + ahead)
-                sums.group_of_six(is_fast, a, at, w, first, start, stop, d, from_)
+                sums.group_of_six(rounding, a, at, w, first, start, stop, d, from_)
             for g in range(fours):
                 g0 = 6 * sixes + 4 * g
                 r0, r1, r2, r3 = rows[g0], rows[g0 + 1], rows[g0 + 2], rows[g0 + 3]
                 at_4 = (a_at[r0] + shift, a_at[r1] + shift, a_at[r2] + shift, a_at[r3] + shift)
                 from_4 = (d_at[r0], d_at[r1], d_at[r2], d_at[r3])
-                sums.group_of_four(is_fast, a, at_4, w, first, start, stop, d, from_4)
+                sums.group_of_four(rounding, a, at_4, w, first, start, stop, d, from_4)
 
 
 @uncounted
 def add_lists(
     is_simd,
-    is_fast,
+    rounding,
     w,
     w_at,
     step,
@@ -111,7 +111,7 @@ def add_lists(
                     for p in range(panels):
                         prefetch(a, a_at[i] + shift + p * width + ahead)
                 if is_simd:
-                    sums.row(is_fast, panels, a, a_at[i] + shift, w, first, step, index, value, start, stop)
+                    sums.row(rounding, panels, a, a_at[i] + shift, w, first, step, index, value, start, stop)
                 else:
                     sums.row_plain(panels, width, a, a_at[i] + shift, w, first, step, index, value, start, stop)
         panel += panels

@@ -11,8 +11,8 @@ import llvmlite.ir as ir
 from numba import types
 
 from refdeq_numba.compilation import uncounted
-from refdeq_numba.machine import fused_multiply_add, intrinsic
-from refdeq_numba.simd import Emitter, pointer
+from refdeq_numba.machine import intrinsic
+from refdeq_numba.simd import Emitter, add_product, pointer, rounds_once
 
 __all__ = ["STREAMS", "add_columns_of"]
 
@@ -20,15 +20,17 @@ STREAMS = (8, 4, 2, 1)
 """Columns per pass, most first."""
 
 
-def _pass_kernel(streams, is_fused):
+def _pass_kernel(streams):
     """``a[at:] += value[p] * column index[p] + ...`` for `streams` columns, `vectors` vectors from element `first` on."""
 
     @intrinsic
-    def kernel(_typing, a, at, w, stride, first, vectors, index, value, p):
+    def kernel(_typing, rounding, a, at, w, stride, first, vectors, index, value, p):
+        is_fused = rounds_once(rounding)
+
         def generate(context, builder, signature, arguments):
-            a_base, w_base, index_base, value_base = (pointer(context, builder, signature, arguments, i) for i in (0, 2, 6, 7))
-            at, stride, first, vectors, p = (arguments[i] for i in (1, 3, 4, 5, 8))
-            e = Emitter(builder, signature.args[0].dtype, is_fused)
+            a_base, w_base, index_base, value_base = (pointer(context, builder, signature, arguments, i) for i in (1, 3, 7, 8))
+            at, stride, first, vectors, p = (arguments[i] for i in (2, 4, 5, 6, 9))
+            e = Emitter(builder, signature.args[1].dtype, is_fused)
             columns, factors = [], []
             for stream in range(streams):
                 position = builder.add(p, e.const(stream))
@@ -49,46 +51,22 @@ def _pass_kernel(streams, is_fused):
             return context.get_dummy_value()
 
         i8 = types.int64
-        return types.void(a, i8, w, i8, i8, i8, index, value, i8), generate
+        return types.void(rounding, a, i8, w, i8, i8, i8, index, value, i8), generate
 
     return kernel
 
 
-_eight, _four, _two, _one = (_pass_kernel(streams, False) for streams in STREAMS)
-_eight_fused, _four_fused, _two_fused, _one_fused = (_pass_kernel(streams, True) for streams in STREAMS)
+_eight, _four, _two, _one = (_pass_kernel(streams) for streams in STREAMS)
 
 
 @uncounted
-def _pass(is_fused, streams, a, at, w, stride, first, vectors, index, value, p):
-    if streams == 8:
-        if is_fused:
-            _eight_fused(a, at, w, stride, first, vectors, index, value, p)
-        else:
-            _eight(a, at, w, stride, first, vectors, index, value, p)
-    elif streams == 4:
-        if is_fused:
-            _four_fused(a, at, w, stride, first, vectors, index, value, p)
-        else:
-            _four(a, at, w, stride, first, vectors, index, value, p)
-    elif streams == 2:
-        if is_fused:
-            _two_fused(a, at, w, stride, first, vectors, index, value, p)
-        else:
-            _two(a, at, w, stride, first, vectors, index, value, p)
-    elif is_fused:
-        _one_fused(a, at, w, stride, first, vectors, index, value, p)
-    else:
-        _one(a, at, w, stride, first, vectors, index, value, p)
-
-
-@uncounted
-def add_columns_of(is_fused, lanes, a, at, w, stride, first, last, index, value, count):
+def add_columns_of(rounding, lanes, a, at, w, stride, first, last, index, value, count):
     """Add `count` listed columns to the outputs [first, last) of one sample (N-6, D-7).
 
     Parameters
     ----------
-    is_fused : bool
-        Fast order.
+    rounding : None or ONCE
+        See :data:`refdeq_numba.simd.ONCE`.
     lanes : int
         Numbers per vector.
     a : 1-D array
@@ -102,12 +80,20 @@ def add_columns_of(is_fused, lanes, a, at, w, stride, first, last, index, value,
     p = 0
     while p < count:
         left = count - p
-        streams = 8 if left >= 8 else (4 if left >= 4 else (2 if left >= 2 else 1))
-        _pass(is_fused, streams, a, at, w, stride, first, vectors, index, value, p)
-        p += streams
+        if left >= 8:
+            _eight(rounding, a, at, w, stride, first, vectors, index, value, p)
+            p += 8
+        elif left >= 4:
+            _four(rounding, a, at, w, stride, first, vectors, index, value, p)
+            p += 4
+        elif left >= 2:
+            _two(rounding, a, at, w, stride, first, vectors, index, value, p)
+            p += 2
+        else:
+            _one(rounding, a, at, w, stride, first, vectors, index, value, p)
+            p += 1
     for i in range(first + vectors * lanes, last):
         total = a[at + i]
         for p in range(count):
-            weight = w[index[p] * stride + i]
-            total = fused_multiply_add(weight, value[p], total) if is_fused else total + weight * value[p]
+            total = add_product(rounding, total, w[index[p] * stride + i], value[p])
         a[at + i] = total

@@ -171,44 +171,24 @@ def _sort_sites(count, everything, may_fill, geometry, crossovers, lists, s):
 
 
 @uncounted
-def _collect(first, count, g, everything, geometry, panels, crossovers, is_fast, lists, s):
+def _collect(first, count, g, everything, geometry, panels, crossovers, rounding, lists, s):
     """Add all taps to a block of output sites."""
-    taps, inputs, width, panel_count = geometry.taps_y * geometry.taps_x, geometry.inputs, panels.width, panels.count
+    taps, inputs, width, end = geometry.taps_y * geometry.taps_x, geometry.inputs, panels.width, panels.count
     may_fill = panels.is_finite and not has_negative_zero(s.bits, s.least, 0, count * s.a.shape[1])
     a, dense, w, step = s.a.reshape(-1), lists.dense.reshape(-1), panels.data, taps * inputs * width
     ends, columns, values = lists.ends, lists.columns, lists.values
     for tap in range(taps):
         if _sources(first, count, tap // geometry.taps_x, tap % geometry.taps_x, g, geometry, lists, s) == 0:
             continue
-        sixes, fours, n_listed, total = _sort_sites(count, everything, may_fill, geometry, crossovers, lists, s)
-        stride = blocks_per_pass(crossovers, total, inputs * n_listed, ends.shape[1])
-        at, whole, listed, a_at = (g * panel_count * taps + tap) * inputs * width, s.whole, s.listed, s.a_at
-        add_groups(is_fast, w, at, step, inputs, width, 0, panel_count, whole, sixes, fours, 0, a, a_at, dense, s.dense_at)
-        source = s.source
-        add_lists(
-            True,
-            is_fast,
-            w,
-            at,
-            step,
-            width,
-            0,
-            panel_count,
-            listed,
-            n_listed,
-            source,
-            ends,
-            columns,
-            values,
-            stride,
-            0,
-            a,
-            a_at,
-        )
+        sixes, fours, n, total = _sort_sites(count, everything, may_fill, geometry, crossovers, lists, s)
+        stride = blocks_per_pass(crossovers, total, inputs * n, ends.shape[1])
+        at, whole, rows, a_at, own = (g * end * taps + tap) * inputs * width, s.whole, s.listed, s.a_at, s.source
+        add_groups(rounding, w, at, step, inputs, width, 0, end, whole, sixes, fours, 0, a, a_at, dense, s.dense_at)
+        add_lists(True, rounding, w, at, step, width, 0, end, rows, n, own, ends, columns, values, stride, 0, a, a_at)
 
 
 @uncounted
-def _treat_block(block, everything, geometry, panels, crossovers, is_fast, lists, s, a, sample_at):
+def _treat_block(block, everything, geometry, panels, crossovers, rounding, lists, s, a, sample_at):
     """Accumulate block number `block` of the output sites of one sample, all groups."""
     sites = geometry.out_height * geometry.out_width
     first = block * SITES
@@ -216,7 +196,7 @@ def _treat_block(block, everything, geometry, panels, crossovers, is_fast, lists
     for g in range(geometry.group):
         if _receives(first, count, g, geometry, lists, s):
             _turn_block(first, count, g, geometry, a, sample_at, s, False)
-            _collect(first, count, g, everything, geometry, panels, crossovers, is_fast, lists, s)
+            _collect(first, count, g, everything, geometry, panels, crossovers, rounding, lists, s)
             _turn_block(first, count, g, geometry, a, sample_at, s, True)
 
 
@@ -230,15 +210,15 @@ def list_bands(bands, first, last, sample, d, mask, everything, geometry, crosso
 
 
 @compiled
-def conv_blocks(blocks, first, last, sample, everything, geometry, panels, crossovers, is_fast, lists, s, a):
+def conv_blocks(blocks, first, last, sample, everything, geometry, panels, crossovers, rounding, lists, s, a):
     """Accumulate blocks of output sites of one sample whose lists are complete (the second phase)."""
     sample_at = sample * geometry.out_height * geometry.out_width * geometry.outputs * geometry.group
     for position in range(first, last):
-        _treat_block(blocks[position], everything, geometry, panels, crossovers, is_fast, lists, s, a, sample_at)
+        _treat_block(blocks[position], everything, geometry, panels, crossovers, rounding, lists, s, a, sample_at)
 
 
 @compiled
-def conv_samples(rows, first, last, d, mask, everything, geometry, panels, crossovers, is_fast, lists, s, a):
+def conv_samples(rows, first, last, d, mask, everything, geometry, panels, crossovers, rounding, lists, s, a):
     """Add ``Conv(d, weight)`` over the sent elements to `a` (N-6, N-7, D-7), sample by sample.
 
     Parameters
@@ -256,4 +236,4 @@ def conv_samples(rows, first, last, d, mask, everything, geometry, panels, cross
         a_at = rows[position] * out_sites * geometry.outputs * geometry.group
         _prepare_band(0, sites, d, mask, everything, d_at, geometry, crossovers, panels.is_finite, lists)
         for block in range((out_sites + SITES - 1) // SITES):
-            _treat_block(block, everything, geometry, panels, crossovers, is_fast, lists, s, a, a_at)
+            _treat_block(block, everything, geometry, panels, crossovers, rounding, lists, s, a, a_at)

@@ -24,6 +24,7 @@ from refdeq_numba.compilation import compiled, uncounted
 from refdeq_numba.fused_residual import euclidean, largest
 from refdeq_numba.lists import count_columns, list_all, list_columns
 from refdeq_numba.machine import call_step
+from refdeq_numba.simd import ONCE
 
 __all__ = ["solve_samples"]
 
@@ -139,32 +140,13 @@ def _gate_block(settings, inputs, results, work, target, k, first, rows):
 
 
 @uncounted
-def _accumulate(is_simd, is_fast, n, weights, work, target, sixes, fours, n_listed, total):
+def _accumulate(rounding, is_simd, n, weights, work, target, sixes, fours, n_listed, total):
     """Add what every row of the block uses to its accumulator (N-6, D-7)."""
     a, d, at, stride = target.reshape(-1), work.d.reshape(-1), work.at, _stride(total, n * n_listed, work.ends.shape[1])
-    panels, width, count = weights.panels, weights.width, weights.count
-    add_groups(is_fast, panels, 0, n * width, n, width, 0, count, work.full, sixes, fours, 0, a, at, d, at)
-    listed, ends, columns, values = work.listed, work.ends, work.columns, work.values
-    add_lists(
-        is_simd,
-        is_fast,
-        panels,
-        0,
-        n * width,
-        width,
-        0,
-        count,
-        listed,
-        n_listed,
-        work.own,
-        ends,
-        columns,
-        values,
-        stride,
-        0,
-        a,
-        at,
-    )
+    w, width, count, step = weights.panels, weights.width, weights.count, n * weights.width
+    add_groups(rounding, w, 0, step, n, width, 0, count, work.full, sixes, fours, 0, a, at, d, at)
+    listed, ends, columns, values, own = work.listed, work.ends, work.columns, work.values, work.own
+    add_lists(is_simd, rounding, w, 0, step, width, 0, count, listed, n_listed, own, ends, columns, values, stride, 0, a, at)
 
 
 @uncounted
@@ -271,7 +253,10 @@ def solve_samples(settings, weights, inputs, results, tracks, work, start, stop)
         n_live, k = rows, np.int64(0)  # a literal 0 would have everything compiled twice
         while n_live > 0:
             sixes, fours, n_listed, total = _gate_block(settings, inputs, results, work, target, k, first, rows)
-            _accumulate(is_simd, is_fast, settings.n, weights, work, target, sixes, fours, n_listed, total)
+            if is_fast:  # both in one routine: apart they would take twice as long to compile
+                _accumulate(ONCE, is_simd, settings.n, weights, work, target, sixes, fours, n_listed, total)
+            else:
+                _accumulate(None, is_simd, settings.n, weights, work, target, sixes, fours, n_listed, total)
             n_live -= _finish_block(settings, weights.bias, inputs, results, tracks, work, k, first, rows)
             if settings.step != 0 and n_live > 0:
                 call_step(settings.step, work.z, work.f, work.is_live, work.table, rows, k)

@@ -79,36 +79,18 @@ def _move_tails(rows, first, count, panels, whole_panels, a, s, is_out):
 
 
 @uncounted
-def _add_block(is_fast, panels, begin, end, split, s, a, a_at, source, source_at):
+def _add_block(rounding, panels, begin, end, split, s, a, a_at, source, source_at):
     """Accumulate the panels from `begin` to `end`: whole samples from `source` in groups, the others by lists."""
-    (sixes, fours, n_listed, stride), w, k, width = split, panels.data, panels.k, panels.width
-    ahead = panels.n * ROWS if begin == 0 else 0
-    add_groups(is_fast, w, 0, k * width, k, width, begin, end, s.whole, sixes, fours, ahead, a, a_at, source, source_at)
-    columns, values, ends, listed = s.columns, s.values, s.ends, s.listed
-    add_lists(
-        True,
-        is_fast,
-        w,
-        0,
-        k * width,
-        width,
-        begin,
-        end,
-        listed,
-        n_listed,
-        s.own,
-        ends,
-        columns,
-        values,
-        stride,
-        ahead,
-        a,
-        a_at,
-    )
+    sixes, fours, count, stride = split
+    w, k, width, step, ahead = panels.data, panels.k, panels.width, panels.k * panels.width, panels.n * ROWS
+    ahead = ahead if begin == 0 else 0
+    add_groups(rounding, w, 0, step, k, width, begin, end, s.whole, sixes, fours, ahead, a, a_at, source, source_at)
+    rows, own, ends, columns, values = s.listed, s.own, s.ends, s.columns, s.values
+    add_lists(True, rounding, w, 0, step, width, begin, end, rows, count, own, ends, columns, values, stride, ahead, a, a_at)
 
 
 @compiled
-def gemm_panels(rows, first, last, d, mask, everything, panels, crossovers, is_fast, bits, s, a):
+def gemm_panels(rows, first, last, d, mask, everything, panels, crossovers, rounding, bits, s, a):
     """Add ``d @ weight`` over the sent columns to `a` (N-6, N-7, D-7), block by block of samples.
 
     Parameters
@@ -122,7 +104,8 @@ def gemm_panels(rows, first, last, d, mask, everything, panels, crossovers, is_f
         Dense: all columns, zeros included.
     panels : Panels
     crossovers : Crossovers
-    is_fast : bool
+    rounding : None or ONCE
+        See :data:`refdeq_numba.simd.ONCE`.
     bits : (1-D integers, integer)
         The elements of `a` seen as integers of their size, and the one that is -0.
     s : Scratch
@@ -140,16 +123,20 @@ def gemm_panels(rows, first, last, d, mask, everything, panels, crossovers, is_f
         n_listed, more = _list_the_rest(panels, everything, 6 * sixes + 4 * fours, n_whole, n_listed, d, s)
         stride = blocks_per_pass(crossovers, total + more, k * n_listed, s.ends.shape[1])
         split = sixes, fours, n_listed, stride
-        _add_block(is_fast, panels, 0, whole_panels, split, s, outputs, s.a_at, source, source_at)
+        begin, end, target, target_at = 0, whole_panels, outputs, s.a_at
+        for is_tail in (False, True):
+            if is_tail and whole_panels < panels.count:
+                _move_tails(rows, block, count, panels, whole_panels, a, s, False)
+                begin, end, target, target_at = whole_panels, panels.count, tails, s.tails_at
+            elif is_tail:
+                break
+            _add_block(rounding, panels, begin, end, split, s, target, target_at, source, source_at)
         if whole_panels < panels.count:
-            _move_tails(rows, block, count, panels, whole_panels, a, s, False)
-            end = panels.count
-            _add_block(is_fast, panels, whole_panels, end, split, s, tails, s.tails_at, source, source_at)
             _move_tails(rows, block, count, panels, whole_panels, a, s, True)
 
 
 @compiled
-def gemm_columns(shares, first, last, rows, d, mask, everything, weight, lanes, is_fast, room, a):
+def gemm_columns(shares, first, last, rows, d, mask, everything, weight, lanes, rounding, room, a):
     """The same for a few samples, share by share of the outputs (each of ``OUTPUTS``), over whole columns.
 
     Parameters
@@ -179,7 +166,7 @@ def gemm_columns(shares, first, last, rows, d, mask, everything, weight, lanes, 
         else:
             count_columns(k, decisions, b * k, bits, 0)
             count = list_columns(k, bits, changes, b * k, columns, values, ends, 0)
-        add_columns_of(is_fast, lanes, a.reshape(-1), b * n, weight.reshape(-1), stride, begin, end, index, value, count)
+        add_columns_of(rounding, lanes, a.reshape(-1), b * n, weight.reshape(-1), stride, begin, end, index, value, count)
 
 
 def room_for(k: int) -> np.ndarray:

@@ -44,6 +44,7 @@ class NodeSums:
 
     def __init__(self, workers: Workers, layouts: Layouts, is_fast: bool) -> None:
         self._workers, self._layouts, self._is_fast = workers, layouts, is_fast
+        self._rounding = simd.ONCE if is_fast else None
         self._scratch: dict[Any, Any] = {}
 
     def gemm(self, rows: Array, d: Array, mask: Array | None, weight: Array, is_transposed: bool, a: Array) -> None:
@@ -58,7 +59,7 @@ class NodeSums:
         else:
             panels = self._layouts.get(weight, ("panels", is_transposed), lambda w: pack_panels(w.T if is_transposed else w))
             scratch = self._scratch_for(panels.k, a.dtype)
-            arguments = d, sent, everything, panels, DEFAULTS, self._is_fast, _integers_of(a), scratch, a
+            arguments = d, sent, everything, panels, DEFAULTS, self._rounding, _integers_of(a), scratch, a
             self._workers.run(gemm.gemm_panels, rows, weight.size, *arguments)
 
     def _gemm_few(
@@ -71,7 +72,7 @@ class NodeSums:
         columns = self._layouts.get(weight, ("columns", is_transposed), lambda w: columns_of(w.T if is_transposed else w))
         shares = _numbers(-(-a.shape[1] // gemm.OUTPUTS))
         work, lanes = len(rows) * d.shape[1] * gemm.OUTPUTS, simd.vector_bytes() // a.itemsize
-        arguments = rows, d, sent, everything, columns, lanes, self._is_fast, self._room_for(d.shape[1]), a
+        arguments = rows, d, sent, everything, columns, lanes, self._rounding, self._room_for(d.shape[1]), a
         self._workers.run(gemm.gemm_columns, shares, work, *arguments)
 
     def _gemm_plain(
@@ -121,7 +122,7 @@ class NodeSums:
             )
         lists, scratch = self._scratch[key]
         if len(rows) >= self._workers.threads:
-            arguments = *flat, geometry, panels, DEFAULTS, self._is_fast, lists, scratch, a.reshape(-1)
+            arguments = *flat, geometry, panels, DEFAULTS, self._rounding, lists, scratch, a.reshape(-1)
             self._workers.run(conv.conv_samples, rows, work, *arguments)
             return
         bands = np.arange(-(-geometry.height * geometry.width // conv.BAND))
@@ -129,7 +130,7 @@ class NodeSums:
         for sample in rows:  # fewer samples than threads: each is cut, its lists first
             known = geometry, DEFAULTS, panels.is_finite, lists.of(0)
             self._workers.run(conv.list_bands, bands, work // (32 * len(bands)), sample, *flat, *known)
-            known = geometry, panels, DEFAULTS, self._is_fast, lists.of(0)
+            known = geometry, panels, DEFAULTS, self._rounding, lists.of(0)
             self._workers.run(conv.conv_blocks, blocks, work // len(blocks), sample, everything, *known, scratch, a.reshape(-1))
 
     def _conv_plain(

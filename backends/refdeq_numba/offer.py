@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["NumbaBackend"]
 
-_ACTIVATION_ULP = 2.0
-"""Largest error of the activations of fast order. Measured: benchmarks/results/activation_accuracy.json."""
+_ACTIVATION_ULP = 2.5
+"""Largest error of the activations of fast order, measured by ``benchmarks/activation_accuracy.py``: below 2 over all of float32.
+
+Tanh of float64, which nobody can measure in full, is worst near 0.2, where five roundings add up to at most 2.4."""
 
 
 class NumbaBackend:

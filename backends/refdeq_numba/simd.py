@@ -13,12 +13,15 @@ import os
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
 from numba import types
+from numba.core.errors import TypingError
 
 from refdeq.errors import ArgumentError
 from refdeq_numba.machine import has_fused_multiply_add, intrinsic
 
 __all__ = [
+    "ONCE",
     "Emitter",
+    "add_product",
     "bits_of",
     "count_ones",
     "count_trailing_zeros",
@@ -26,6 +29,7 @@ __all__ = [
     "is_enabled",
     "pointer",
     "prefetch",
+    "rounds_once",
     "vector_bytes",
 ]
 
@@ -114,6 +118,32 @@ def prefetch(_typing, array, index):
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+ONCE = ()
+"""Argument `rounding` of a kernel that rounds product and sum once (N-7); ``None`` stands for two roundings (N-6).
+
+They differ in type, so that compiled code holds one of the two and not a choice.
+"""
+
+
+def rounds_once(rounding):
+    """Whether a kernel is compiled for one rounding, from the type of its argument `rounding`."""
+    if not isinstance(rounding, types.NoneType | types.BaseTuple):
+        raise TypingError(f"rounding: None or ONCE expected, got {rounding}")
+    return not isinstance(rounding, types.NoneType)
+
+
+@intrinsic
+def add_product(_typing, rounding, total, x, y):
+    """``fl(total + fl(x y))``, or one rounding."""
+    is_fused = rounds_once(rounding) and has_fused_multiply_add()
+
+    def generate(_context, builder, _signature, arguments):
+        _, total, x, y = arguments
+        return builder.fma(x, y, total) if is_fused else builder.fadd(total, builder.fmul(x, y))
+
+    return total(rounding, total, x, y), generate
 
 
 class Emitter:

@@ -20,7 +20,7 @@ from numba import types
 from refdeq_numba.compilation import uncounted
 from refdeq_numba.machine import intrinsic
 from refdeq_numba.panels import VECTORS
-from refdeq_numba.simd import Emitter, pointer
+from refdeq_numba.simd import Emitter, pointer, rounds_once
 
 __all__ = ["PANELS", "group_of_four", "group_of_six", "row", "row_plain"]
 
@@ -28,18 +28,20 @@ PANELS = (4, 2, 1)
 """Panels per call of the row kernel, widest first: eight independent sums hide the latency of an addition."""
 
 
-def _row_kernel(panels, is_fused):
+def _row_kernel(panels):
     """``a[at:] += sum over p in [start, stop) of column index[p] * value[p]`` for consecutive panels.
 
     The first panel begins at element `first` of `w`, the next ones `step` elements further each.
     """
 
     @intrinsic
-    def kernel(_typing, a, at, w, first, step, index, value, start, stop):
+    def kernel(_typing, rounding, a, at, w, first, step, index, value, start, stop):
+        is_fused = rounds_once(rounding)
+
         def generate(context, builder, signature, arguments):
-            a_base, w_base, index_base, values = (pointer(context, builder, signature, arguments, i) for i in (0, 2, 5, 6))
-            at, first, step, start, stop = (arguments[i] for i in (1, 3, 4, 7, 8))
-            e = Emitter(builder, signature.args[0].dtype, is_fused)
+            a_base, w_base, index_base, values = (pointer(context, builder, signature, arguments, i) for i in (1, 3, 6, 7))
+            at, first, step, start, stop = (arguments[i] for i in (2, 4, 5, 8, 9))
+            e = Emitter(builder, signature.args[1].dtype, is_fused)
             width = e.const(VECTORS * e.lanes)
             begins = [builder.add(first, builder.mul(step, e.const(panel))) for panel in range(panels)]
             bases = [builder.gep(w_base, [begin]) for begin in begins]
@@ -58,22 +60,24 @@ def _row_kernel(panels, is_fused):
             return context.get_dummy_value()
 
         i8 = types.int64
-        return types.void(a, i8, w, i8, i8, index, value, i8, i8), generate
+        return types.void(rounding, a, i8, w, i8, i8, index, value, i8, i8), generate
 
     return kernel
 
 
-def _group_kernel(rows, is_fused):
+def _group_kernel(rows):
     """The same for `rows` samples and the columns [start, stop) of one panel."""
 
     @intrinsic
-    def kernel(_typing, a, at, w, first, start, stop, d, d_at):
+    def kernel(_typing, rounding, a, at, w, first, start, stop, d, d_at):
+        is_fused = rounds_once(rounding)
+
         def generate(context, builder, signature, arguments):
-            a_base, w_base, d_base = (pointer(context, builder, signature, arguments, i) for i in (0, 2, 6))
-            first, start, stop = arguments[3:6]
-            e = Emitter(builder, signature.args[0].dtype, is_fused)
-            targets = [builder.extract_value(arguments[1], r) for r in range(rows)]
-            values = [builder.gep(d_base, [builder.extract_value(arguments[7], r)]) for r in range(rows)]
+            a_base, w_base, d_base = (pointer(context, builder, signature, arguments, i) for i in (1, 3, 7))
+            first, start, stop = arguments[4:7]
+            e = Emitter(builder, signature.args[1].dtype, is_fused)
+            targets = [builder.extract_value(arguments[2], r) for r in range(rows)]
+            values = [builder.gep(d_base, [builder.extract_value(arguments[8], r)]) for r in range(rows)]
             places = [builder.add(target, e.const(v * e.lanes)) for target in targets for v in range(VECTORS)]
             panel, width = builder.gep(w_base, [first]), e.const(VECTORS * e.lanes)
 
@@ -89,25 +93,24 @@ def _group_kernel(rows, is_fused):
             return context.get_dummy_value()
 
         i8, many = types.int64, types.UniTuple(types.int64, rows)
-        return types.void(a, many, w, i8, i8, i8, d, many), generate
+        return types.void(rounding, a, many, w, i8, i8, i8, d, many), generate
 
     return kernel
 
 
-_row_4, _row_2, _row_1 = (_row_kernel(panels, False) for panels in PANELS)
-_row_4_fused, _row_2_fused, _row_1_fused = (_row_kernel(panels, True) for panels in PANELS)
-_six, _six_fused = (_group_kernel(6, is_fused) for is_fused in (False, True))
-_four, _four_fused = (_group_kernel(4, is_fused) for is_fused in (False, True))
+_row_4, _row_2, _row_1 = (_row_kernel(panels) for panels in PANELS)
+group_of_six, group_of_four = (_group_kernel(rows) for rows in (6, 4))
+"""Add the columns [start, stop) of the panel at `first` to six or four samples (N-6); `at` and `d_at` are tuples of places."""
 
 
 @uncounted
-def row(is_fused, panels, a, at, w, first, step, index, value, start, stop):
+def row(rounding, panels, a, at, w, first, step, index, value, start, stop):
     """Add the listed columns to consecutive panels of one sample (N-6, D-7).
 
     Parameters
     ----------
-    is_fused : bool
-        Fast order.
+    rounding : None or ONCE
+        See :data:`refdeq_numba.simd.ONCE`.
     panels : int
         One of ``PANELS``.
     a, w : 1-D arrays of one dtype
@@ -118,37 +121,11 @@ def row(is_fused, panels, a, at, w, first, step, index, value, start, stop):
         third of the cache lines that picking the differences from whole samples would.
     """
     if panels == 4:
-        if is_fused:
-            _row_4_fused(a, at, w, first, step, index, value, start, stop)
-        else:
-            _row_4(a, at, w, first, step, index, value, start, stop)
+        _row_4(rounding, a, at, w, first, step, index, value, start, stop)
     elif panels == 2:
-        if is_fused:
-            _row_2_fused(a, at, w, first, step, index, value, start, stop)
-        else:
-            _row_2(a, at, w, first, step, index, value, start, stop)
-    elif is_fused:
-        _row_1_fused(a, at, w, first, step, index, value, start, stop)
+        _row_2(rounding, a, at, w, first, step, index, value, start, stop)
     else:
-        _row_1(a, at, w, first, step, index, value, start, stop)
-
-
-@uncounted
-def group_of_six(is_fused, a, at, w, first, start, stop, d, d_at):
-    """Add the columns [start, stop) of the panel at `first` to six samples (N-6); `at` and `d_at` are tuples of places."""
-    if is_fused:
-        _six_fused(a, at, w, first, start, stop, d, d_at)
-    else:
-        _six(a, at, w, first, start, stop, d, d_at)
-
-
-@uncounted
-def group_of_four(is_fused, a, at, w, first, start, stop, d, d_at):
-    """The same for four samples."""
-    if is_fused:
-        _four_fused(a, at, w, first, start, stop, d, d_at)
-    else:
-        _four(a, at, w, first, start, stop, d, d_at)
+        _row_1(rounding, a, at, w, first, step, index, value, start, stop)
 
 
 @uncounted
