@@ -191,6 +191,7 @@ def test_info_json_schema(refdeq_command):
     assert facts["cpu"]["usable_cores"] >= 1
     assert {"OMP_NUM_THREADS", "NUMBA_THREADING_LAYER"} <= set(facts["threads"])
     declared = {"orders", "dtypes", "determinism", "inactive_columns", "activation", "fused", "summary", "facts"}
+    declared |= {"fast_activation", "activation_ulp"}
     assert [row["name"] for row in facts["backends"]] == list(refdeq.backend_names())
     assert all(declared <= set(row) for row in facts["backends"] if row["available"])
     assert [row["name"] for row in facts["models"]] == list(refdeq.models.trained_names())

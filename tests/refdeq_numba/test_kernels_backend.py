@@ -29,7 +29,7 @@ def test_what_the_backend_declares():
     assert backend.info.dtypes == ("float32", "float64")
     assert (backend.info.inactive_columns, backend.info.activation) == ("skip", "strict")
     assert backend.info.activation_in("strict") == "strict"
-    declared = ("native", 2.0) if has_fused_multiply_add() else ("strict", 0.0)
+    declared = ("native", 2.75) if has_fused_multiply_add() else ("strict", 0.0)
     assert (backend.info.activation_in("fast"), backend.info.activation_ulp) == declared
     facts = backend.describe()
     assert {"numba", "llvmlite", "host CPU", "processors", "machine code"} <= set(facts)
