@@ -11,7 +11,7 @@ from refdeq_bench.running import Job
 
 __all__ = ["GOALS", "Demand", "Goal", "Outcome", "ablations", "bandwidth_share", "evaluate", "jobs_of"]
 
-SECONDS = 40.0
+SECONDS = 30.0
 """Measuring time of one goal for one number of threads, shared out among its demands; preparing comes on top."""
 
 
@@ -117,20 +117,12 @@ def _anywhere() -> tuple[Demand, ...]:
     """Shapes large, small, odd and lean, dense and sparse: the dispatcher must not lose anywhere (P9)."""
     gemm = ((1, 256, 256), (1, 1000, 777), (7, 130, 61), (333, 511, 77), (1000, 257, 129), (4096, 256, 256))
     densities = (1.0, 0.9, 0.7, 0.5, 0.3, 0.1)
-    found = [
-        Demand(
-            "gemm",
-            {"samples": samples, "inputs": inputs, "outputs": outputs, "density": density, "pattern": pattern},
-            0.95,
-        )
-        for samples, inputs, outputs in gemm
-        for pattern in (("random", "rows") if samples > 1 else ("random",))
-        for density in (densities if pattern == "random" else densities[3:])
-    ]
-    found += [
-        Demand("gemm", {"samples": samples, "inputs": inputs, "outputs": outputs, "density": 1.0, "pattern": "none"}, 0.95)
-        for samples, inputs, outputs in gemm
-    ]
+    found = []
+    for samples, inputs, outputs in gemm:
+        shape = {"samples": samples, "inputs": inputs, "outputs": outputs}
+        sent = [("none", 1.0), *(("random", density) for density in densities)]
+        sent += [("rows", density) for density in densities[3:] if samples > 1]
+        found += [Demand("gemm", {**shape, "density": density, "pattern": pattern}, 0.95) for pattern, density in sent]
     conv = (("3x3", 24, 24, 64, 64), ("1x5", 17, 13, 5, 7), ("5x1", 31, 40, 33, 50))
     return tuple(found) + tuple(
         Demand(

@@ -87,6 +87,10 @@ def test_a_noisy_row_gets_no_verdict(which):
     assert verdict(*pair).verdict == "noisy"
 
 
+def test_noise_at_the_limit_is_accepted():
+    assert verdict(row([1.0], spread=LIMIT), row([0.5], spread=LIMIT)).verdict == "faster"
+
+
 @pytest.mark.parametrize("name", ["evaluations", "status", "macs", "cases"])
 def test_a_run_that_did_other_work_is_neither_faster_nor_slower(name):
     assert verdict(row([1.0], quality={name: 10}), row([0.25], quality={name: 5})).verdict == "other work"
