@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, folder: Path) -> int:
-    changes = {"matrix": TORCH} if options.torch else {}
+    changes: dict[str, object] = {"matrix": TORCH} if options.torch else {}
     if options.results is not None:
         changes["results_dir"] = str(options.results.resolve())
     config = derived_config(folder, **changes)

@@ -102,13 +102,19 @@ def _ratios(stored: Stored) -> str:
                 rows.append((_name(benchmark, point), *(_shown(value) for value in values)))
     if not rows:
         return "<p>No ratio was measured.</p>"
-    several = len({run.machine for run in stored.runs}) > 1
-    heads = [f'<a href="#{run.commit[:8]}">{run.commit[:8]}</a>{" " + escape(run.machine) * several}' for run in stored.runs]
+    heads = [f'<a href="#{run.commit[:8]}">{run.commit[:8]}</a>{_where(stored, run)}' for run in stored.runs]
     caption = (
         "How many times as fast as the best dense path, measured by turns with it in one process (Sine: a loop over NumPy "
         "calls; ConvolutionCell: the same backend without a delta rule). A dash: the commit lacks what is measured."
     )
     return table(caption, ["benchmark", *heads], rows)
+
+
+def _where(stored: Stored, run: Run) -> str:
+    """Machine and environment of a run, where there are several."""
+    words = [run.machine] * (len({other.machine for other in stored.runs}) > 1)
+    words += [run.environment] * (len({other.environment for other in stored.runs}) > 1)
+    return "".join(f"<br><small>{escape(word)}</small>" for word in words)
 
 
 def _quality(stored: Stored, run: Run) -> str:
@@ -161,7 +167,7 @@ def _commits(stored: Stored) -> str:
                 f"{failed}",
             )
         )
-    ids = []
+    ids: list[str] = []
     for run in stored.runs[::-1]:  # links of asv's pages lead to a commit; other machines' rows follow it
         ids.append(run.commit[:8] if run.commit[:8] not in ids else f"{run.commit[:8]}-{len(ids)}")
     head = ("commit", "subject", "date", "machine", "environment", "values", "skipped", "failed")
