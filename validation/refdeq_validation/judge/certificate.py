@@ -24,6 +24,7 @@ from refdeq_validation.judge.drift import drift_bound
 from refdeq_validation.judge.free_running import judge_statuses
 from refdeq_validation.judge.nodes import linear_node
 from refdeq_validation.judge.returned import memory_after, shapes_returned
+from refdeq_validation.judge.sessions import Sessions
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.problem import Problem
@@ -183,19 +184,17 @@ def judge_certificates(case: Case, transcript: Transcript, claims: Claims) -> Fi
     """
     findings = Findings()
     compare = Comparer(findings)
-    memory: dict[int, Memory] = {}
+    memories = Sessions()
     with np.errstate(all="ignore"):
         for t, call, answer in answered(case, transcript, compare):
-            number, batch = int(call.options.get("session", 0)), int(call.options.get("batch", 0))
-            if call.name == "reset":
-                memory[number] = Memory.fresh(case, batch)
-            elif call.name == "solve":
-                batch = len(call.arrays["z0"])
+            number = memories.begun(case, call)
+            if call.name == "solve":
+                batch, kept = len(call.arrays["z0"]), memories.kept(number, call)
                 if not has_arrays(compare, t, answer.results, shapes_returned(case, batch, claims)):
                     break
-                before = memory[number] if call.options.get("keep") else Memory.fresh(case, batch)
+                before = Memory.fresh(case, batch) if kept is None else kept
                 _judge(case, claims, before, call, t, answer.results, compare)
-                memory[number] = memory_after(case, call, before if call.options.get("keep") else None, answer.results)
+                memories[number] = memory_after(case, call, kept, answer.results)
     return findings
 
 

@@ -21,6 +21,7 @@ from refdeq_validation.judge.drift import accumulator_drift
 from refdeq_validation.judge.enclosure import Enclosure, Evaluation, Known
 from refdeq_validation.judge.golden import Golden, golden
 from refdeq_validation.judge.returned import memory_after, shapes_returned
+from refdeq_validation.judge.sessions import Sessions
 from refdeq_validation.judge.verdicts import Failure, Findings, show
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.transcript import Transcript
@@ -47,15 +48,11 @@ def judge_free_running(case: Case, transcript: Transcript, claims: Claims) -> Fi
     """
     findings = Findings()
     compare = Comparer(findings)
-    memories: dict[int, Memory] = {}
+    memories = Sessions()
     with np.errstate(all="ignore"):
         for t, call, answer in answered(case, transcript, compare):
-            number = int(call.options.get("session", 0))
-            if call.name == "reset":
-                memories[number] = Memory.fresh(case, int(call.options["batch"]))
-            elif call.name == "set_state":
-                memories[number] = Memory(call.arrays["r"], call.arrays["a"], call.arrays["count"])
-            elif call.name == "solve":
+            number = memories.begun(case, call)
+            if call.name == "solve":
                 batch = len(call.arrays["z0"])
                 if not has_arrays(compare, t, answer.results, shapes_returned(case, batch, claims)):
                     break

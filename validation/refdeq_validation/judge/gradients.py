@@ -23,6 +23,7 @@ from refdeq_validation.judge.differences import judge_differences
 from refdeq_validation.judge.enclosure import Enclosure
 from refdeq_validation.judge.jacobian import STEP, complex_activation, weight_gradient
 from refdeq_validation.judge.returned import memory_after
+from refdeq_validation.judge.sessions import Sessions
 from refdeq_validation.judge.solves import judge_traced
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
@@ -108,14 +109,12 @@ def judge_gradients(case: Case, transcript: Transcript, claims: Claims) -> Findi
     """
     findings = Findings()
     compare = Comparer(findings)
-    memories: dict[int, Memory] = {}
+    memories = Sessions()
     with np.errstate(all="ignore"):
         for t, call, answer in answered(case, transcript, compare):
-            number, results = int(call.options.get("session", 0)), answer.results
-            if call.name == "reset":
-                memories[number] = Memory.fresh(case, int(call.options["batch"]))
-            elif call.name == "solve":
-                keep = memories[number] if call.options.get("keep") else None
+            number, results = memories.begun(case, call), answer.results
+            if call.name == "solve":
+                keep = memories.kept(number, call)
                 if not judge_traced(case, t, call, keep, results, claims, findings):
                     break
                 memories[number] = memory_after(case, call, keep, results)

@@ -19,6 +19,7 @@ from refdeq_validation.judge.calls import Memory, answered, has_arrays
 from refdeq_validation.judge.comparing import Comparer
 from refdeq_validation.judge.enclosure import Enclosure, Evaluation, Known
 from refdeq_validation.judge.returned import memory_after, shapes_returned
+from refdeq_validation.judge.sessions import Sessions
 from refdeq_validation.judge.verdicts import Failure, Findings, show
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.transcript import Answer, Transcript
@@ -48,15 +49,11 @@ def judge_lockstep(case: Case, transcript: Transcript, claims: Claims) -> Findin
     """
     findings = Findings()
     compare = Comparer(findings)
-    memories: dict[int, Memory] = {}
+    memories = Sessions()
     with np.errstate(all="ignore"):
         for t, call, answer in answered(case, transcript, compare):
-            number = int(call.options.get("session", 0))
-            if call.name == "reset":
-                memories[number] = Memory.fresh(case, int(call.options["batch"]))
-            elif call.name == "set_state":
-                memories[number] = Memory(call.arrays["r"], call.arrays["a"], call.arrays["count"])
-            elif call.name == "solve":
+            number = memories.begun(case, call)
+            if call.name == "solve":
                 memory = memories[number]
                 if not has_arrays(compare, t, answer.results, shapes_returned(case, len(call.arrays["z0"]), claims)):
                     break

@@ -16,6 +16,7 @@ from refdeq_validation.judge.free_running import judge_end
 from refdeq_validation.judge.replay import replay
 from refdeq_validation.judge.returned import RETURNED, arithmetic_of, memory_after, shapes_returned
 from refdeq_validation.judge.run import Run
+from refdeq_validation.judge.sessions import Sessions
 from refdeq_validation.judge.verdicts import Failure, Findings
 from refdeq_validation.protocol.manifest import Claims
 from refdeq_validation.protocol.transcript import Transcript
@@ -43,17 +44,13 @@ def judge_solves(case: Case, transcript: Transcript, claims: Claims) -> Findings
     """
     findings = Findings()
     compare = Comparer(findings)
-    memories: dict[int, Memory] = {}
+    memories = Sessions()
     traced: dict[int, tuple[Call, Memory | None, Mapping[str, Array]]] = {}
     with np.errstate(all="ignore"):
         for t, call, answer in answered(case, transcript, compare):
-            number = int(call.options.get("session", 0))
-            if call.name == "reset":
-                memories[number] = Memory.fresh(case, int(call.options["batch"]))
-            elif call.name == "set_state":
-                memories[number] = Memory(call.arrays["r"], call.arrays["a"], call.arrays["count"])
-            elif call.name == "solve":
-                before = memories[number] if call.options.get("keep") else None
+            number = memories.begun(case, call)
+            if call.name == "solve":
+                before = memories.kept(number, call)
                 if call.options.get("trace"):
                     ok = judge_traced(case, t, call, before, answer.results, claims, findings)
                     traced[number] = (call, before, answer.results)
@@ -62,7 +59,7 @@ def judge_solves(case: Case, transcript: Transcript, claims: Claims) -> Findings
                 if not ok:
                     break
                 memories[number] = memory_after(case, call, before, answer.results)
-            else:
+            elif call.name not in ("reset", "set_state"):
                 findings.add(Failure("declaration", t, call.name, (), "solves of an open session", call.name))
                 break
     return findings
