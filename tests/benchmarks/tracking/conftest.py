@@ -21,27 +21,32 @@ MACHINE = {"arch": "x86_64", "cpu": "AMD EPYC", "machine": "zen3", "num_cpu": "2
 COLUMNS = ["result", "params", "version", "started_at", "duration"]
 
 
-class History:
-    """A repository of three commits, a configuration of asv, and results that tests fill in."""
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory):
+    """Three empty commits; nobody writes here."""
+    folder = tmp_path_factory.mktemp("repository")
+    git = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "init.defaultBranch=main"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    for at in range(3):
+        date = f"2026-01-0{at + 1}T12:00:00+00:00"
+        dated = {**os.environ, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", f"Step {at} & more"], check=True, env=dated)
+    return folder
 
-    def __init__(self, folder):
-        self.folder, self.config = folder, folder / "asv.conf.json"
+
+class History:
+    """A repository, a configuration of asv, and results that tests fill in."""
+
+    def __init__(self, folder, repository):
+        self.folder, self.config, self.repository = folder, folder / "asv.conf.json", repository
         self.results = folder / "results"
         entries = {"version": 1, "project": "refdeq", "project_url": "../index.html", "show_commit_url": "../index.html#"}
-        entries |= {"repo": "repository", "dvcs": "git", "branches": ["main"], "benchmark_dir": "suites"}
+        entries |= {"repo": str(repository), "dvcs": "git", "branches": ["main"], "benchmark_dir": "suites"}
         self.config.write_text(json.dumps(entries | {"results_dir": "results", "html_dir": "html"}))
         (folder / "suites").mkdir()
         (folder / "suites/solves.py").write_text('"""Whole solves <of cells>."""\n')
-        git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "init.defaultBranch=main"]
-        subprocess.run([*git, "init", "--quiet", folder / "repository"], check=True)
-        self.commits = []
-        for at in range(3):
-            date = f"2026-01-0{at + 1}T12:00:00+00:00"
-            dated = {**os.environ, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-            commit = [*git, "-C", folder / "repository", "commit", "--quiet", "--allow-empty", "-m", f"Step {at} & more"]
-            subprocess.run(commit, check=True, env=dated)
-            head = subprocess.run([*git, "-C", folder / "repository", "rev-parse", "HEAD"], check=True, capture_output=True)
-            self.commits.append(head.stdout.decode().strip())
+        command = ["git", "-C", repository, "rev-list", "--reverse", "HEAD"]
+        self.commits = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
     def store(self, values, commits=None):
         """Write runs: `values` maps a name of a benchmark to numbers by parameters, NaN for skipped, None for failed."""
@@ -64,8 +69,8 @@ class History:
 
 
 @pytest.fixture
-def history(tmp_path):
-    return History(tmp_path)
+def history(tmp_path, repository):
+    return History(tmp_path, repository)
 
 
 @pytest.fixture(scope="session")
@@ -80,10 +85,10 @@ def usual_values():
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory, usual_values):
+def site(tmp_path_factory, usual_values, repository):
     """Start page of a published site, and the history it shows."""
     publishing = pytest.importorskip("benchmarks.site.publishing")
     pytest.importorskip("asv", reason="asv is not installed: the site of benchmarks was not made")
-    past = History(tmp_path_factory.mktemp("history"))
+    past = History(tmp_path_factory.mktemp("history"), repository)
     goals = past.folder / "goals.json"
     return publishing.publish(past.folder / "site", past.store(usual_values), goals), past
