@@ -139,7 +139,7 @@ def solve(
             solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, hook, native, split, dialect)
         solution = replace(
             solution,
-            executor=f"fused: {plan.name}" if plan is not None else f"op level ({why})",
+            executor=f"fused: {plan.name}{solution.executor}" if plan is not None else f"op level ({why})",
             backend=chosen.info.name,
             order=order,
             solver=solver.name,

@@ -162,7 +162,7 @@ def run_fused(
         cost=measure_cost(cell, out.n_eval, out.macs, out.sent, out.nonzero, {}),
         memory=after,
         trace=_shortened(buffers),
-        executor="fused",
+        executor=f"; {out.note}" if out.note else "",
         backend="",
         order="",
     )

@@ -64,7 +64,7 @@ class Kernels(Protocol):
         """Return a contiguous copy of a host array that the backend owns."""
 
     def constant(self, array: np.ndarray) -> Array:
-        """As :meth:`upload`, for a parameter: nobody writes to the copy, so the backend may keep other layouts of it beside it."""
+        """As :meth:`upload`, for a parameter: nobody writes to the copy, so that other layouts of it may be kept beside it."""
 
     def download(self, array: Array) -> np.ndarray:
         """Return a host copy of a backend array."""

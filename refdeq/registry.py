@@ -117,7 +117,7 @@ class FusedResult:
 
     ``z`` is the argument of the last evaluation (S-4). ``r``, ``mask``, ``a`` and ``count`` are the delta memory after it,
     keyed as in :class:`refdeq.delta.DeltaMemory`; they are empty without a rule. ``sent`` (per gate), ``nonzero`` (per gate)
-    and ``macs`` (per linear node) are int64 counters of shape (B,).
+    and ``macs`` (per linear node) are int64 counters of shape (B,). ``note`` says which kernels did the work, for people.
     """
 
     z: dict[str, np.ndarray]
@@ -132,6 +132,7 @@ class FusedResult:
     sent: dict[str, np.ndarray]
     nonzero: dict[str, np.ndarray]
     macs: dict[str, np.ndarray]
+    note: str = ""
 
 
 class Executor(Protocol):

@@ -33,7 +33,7 @@ class Crossovers(NamedTuple):
     two_blocks: float
 
 
-DEFAULTS = Crossovers(whole=0.7, one_block=0.4, two_blocks=0.12)
+DEFAULTS = Crossovers(whole=0.8, one_block=0.4, two_blocks=0.12)
 
 
 @uncounted

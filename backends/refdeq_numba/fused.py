@@ -21,20 +21,13 @@ import numpy as np
 from refdeq_numba import fused_rows as rows_of
 from refdeq_numba.accumulate import add_groups, add_lists, in_groups
 from refdeq_numba.compilation import compiled, uncounted
+from refdeq_numba.dispatch import blocks_per_pass, is_worth_filling
 from refdeq_numba.fused_residual import euclidean, largest
 from refdeq_numba.lists import count_columns, list_all, list_columns
 from refdeq_numba.machine import call_step
 from refdeq_numba.simd import ONCE
 
 __all__ = ["solve_samples"]
-
-FILL = (7, 10)
-"""Share of the columns from which a row is filled with zeros and accumulated whole, in a group of four.
-
-This changes no bit in strict order: the weights are finite (else it is not done), so that each term more is a zero of some
-sign; and a sum that began at +0 (after a reset, else it is not done) is never -0, to which alone a zero can do anything.
-Whether a row is filled depends on that row only.
-"""
 
 
 @uncounted
@@ -62,7 +55,10 @@ def _gate_row(settings, inputs, results, work, i, b):
     """Watch and gate one sample (D-1 to D-5, D-10, D-12); return how many columns it uses, and whether for a fresh sum.
 
     Differences of columns that are not sent stay in ``work.d`` and are never read (D-7): D-3 needs no zeros. The exception are
-    *filled* rows, which send so much that all columns are cheaper (``FILL``): they get the zeros and use every column.
+    *filled* rows, which send so much that all columns are cheaper: they get the zeros and use every column. This changes no
+    bit in strict order: the weights are finite (else it is not done), so that each term more is a zero of some sign; and a sum
+    that began at +0 (after a reset, else it is not done) is never -0, to which alone a zero can do anything. Whether a row is
+    filled depends on that row only.
     """
     n, evaluation = settings.n, results.evaluations[b]
     u, r, d, mask = work.u, work.r, work.d, work.mask
@@ -84,7 +80,7 @@ def _gate_row(settings, inputs, results, work, i, b):
         if settings.is_by_sample:
             rows_of.share_decision(n, mask, i)
         sent = count_columns(n, mask.reshape(-1), work.at[i], work.bits, i)
-        is_filled = settings.may_fill and sent * FILL[1] > n * FILL[0]
+        is_filled = settings.may_fill and is_worth_filling(settings.crossovers, sent, n)
         if is_filled:
             rows_of.fill_and_remember(n, settings.is_always, u, mask, d, r, i)
         else:
@@ -114,6 +110,7 @@ def _gate_block(settings, inputs, results, work, target, k, first, rows):
             continue
         if work.is_idle[i] and settings.may_rest:
             work.is_resting[i] = True
+            work.chosen[2] += 1
             continue
         used, is_fresh = _gate_row(settings, inputs, results, work, i, first + i)
         work.is_fresh[i], work.is_idle[i] = is_fresh, used == 0 and k > 0
@@ -129,6 +126,8 @@ def _gate_block(settings, inputs, results, work, target, k, first, rows):
             work.listed[n_listed] = i
             n_listed += 1
             total += used
+        else:
+            work.chosen[2] += 1
     sixes, fours = in_groups(n_full)
     for position in range(6 * sixes + 4 * fours, n_full):  # what does not fill a group
         i = work.full[position]
@@ -136,13 +135,16 @@ def _gate_block(settings, inputs, results, work, target, k, first, rows):
         work.listed[n_listed] = i
         n_listed += 1
         total += n
+    work.chosen[0] += 6 * sixes + 4 * fours
+    work.chosen[1] += n_listed
     return sixes, fours, n_listed, total
 
 
 @uncounted
-def _accumulate(rounding, is_simd, n, weights, work, target, sixes, fours, n_listed, total):
+def _accumulate(rounding, is_simd, crossovers, n, weights, work, target, sixes, fours, n_listed, total):
     """Add what every row of the block uses to its accumulator (N-6, D-7)."""
-    a, d, at, stride = target.reshape(-1), work.d.reshape(-1), work.at, _stride(total, n * n_listed, work.ends.shape[1])
+    a, d, at = target.reshape(-1), work.d.reshape(-1), work.at
+    stride = blocks_per_pass(crossovers, total, n * n_listed, work.ends.shape[1])
     w, width, count, step = weights.panels, weights.width, weights.count, n * weights.width
     add_groups(rounding, w, 0, step, n, width, 0, count, work.full, sixes, fours, 0, a, at, d, at)
     listed, ends, columns, values, own = work.listed, work.ends, work.columns, work.values, work.own
@@ -231,17 +233,6 @@ def _track(n, is_gated, tracks, z, f, r, a, mask, distance, scale, i, b, k):
         rows_of.copy_row(n, mask, i, tracks.mask[k], b)
 
 
-@uncounted
-def _stride(used, possible, blocks):
-    """Blocks of columns per pass of the lists: few keep a tile in the first-level cache, many spare the accumulators' traffic.
-
-    Measured at n = 256 (32 KiB of first-level cache): one above 0.4 of the columns, two above 0.12, else all.
-    """
-    if 5 * used > 2 * possible:
-        return 1
-    return 2 if 25 * used > 3 * possible else blocks
-
-
 @compiled
 def solve_samples(settings, weights, inputs, results, tracks, work, start, stop):
     """Solve the samples from `start` to `stop`; the arguments are the records of :mod:`refdeq_numba.fused_data`."""
@@ -254,9 +245,13 @@ def solve_samples(settings, weights, inputs, results, tracks, work, start, stop)
         while n_live > 0:
             sixes, fours, n_listed, total = _gate_block(settings, inputs, results, work, target, k, first, rows)
             if is_fast:  # both in one routine: apart they would take twice as long to compile
-                _accumulate(ONCE, is_simd, settings.n, weights, work, target, sixes, fours, n_listed, total)
+                _accumulate(
+                    ONCE, is_simd, settings.crossovers, settings.n, weights, work, target, sixes, fours, n_listed, total
+                )
             else:
-                _accumulate(None, is_simd, settings.n, weights, work, target, sixes, fours, n_listed, total)
+                _accumulate(
+                    None, is_simd, settings.crossovers, settings.n, weights, work, target, sixes, fours, n_listed, total
+                )
             n_live -= _finish_block(settings, weights.bias, inputs, results, tracks, work, k, first, rows)
             if settings.step != 0 and n_live > 0:
                 call_step(settings.step, work.z, work.f, work.is_live, work.table, rows, k)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refdeq_numba.compress import SLACK
+from refdeq_numba.dispatch import Crossovers
 from refdeq_numba.lists import BLOCK
 from refdeq_numba.panels import aligned, pack_panels
 
@@ -69,6 +70,7 @@ class Settings(NamedTuple):
     beta: np.ndarray
     is_simd: bool
     may_fill: bool
+    crossovers: Crossovers
     is_fused_add: bool
     rtol: float
     atol: float
@@ -138,6 +140,7 @@ class Work(NamedTuple):
     ``at`` says where each row begins in its flat array, ``own`` is 0, 1, 2, ... Per sample: whether it is live,
     begins its sum anew, sent nothing, rests (see :mod:`refdeq_numba.fused`), and what the stop rule remembers. ``full`` and
     ``listed`` are lists of rows. ``table`` is what the step of a solver with a memory gets, empty for others.
+    ``chosen`` (3,) counts evaluations of samples that were accumulated whole, by a list, and not at all.
     """
 
     z: np.ndarray
@@ -165,6 +168,7 @@ class Work(NamedTuple):
     older: np.ndarray
     recent: np.ndarray
     table: np.ndarray
+    chosen: np.ndarray
 
 
 def _padded(n: int, dtype: np.dtype) -> int:
@@ -227,4 +231,5 @@ def workspace(n: int, dtype: np.dtype, window: int) -> Work:
         older=np.zeros(rows),
         recent=np.zeros((rows, max(window, 1))),
         table=np.zeros(0, dtype=np.int64),
+        chosen=np.zeros(3, dtype=np.int64),
     )

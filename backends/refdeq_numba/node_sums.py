@@ -12,10 +12,11 @@ from refdeq.ops.conv import conv_geometry
 from refdeq_numba import conv, gemm, linear, simd
 from refdeq_numba.conv_data import SITES, Geometry, conv_scratch, pack_conv, site_lists
 from refdeq_numba.conv_plain import conv_plain
-from refdeq_numba.dispatch import DEFAULTS, FEW_SAMPLES
+from refdeq_numba.dispatch import FEW_SAMPLES
 from refdeq_numba.layouts import Layouts
 from refdeq_numba.panels import VECTORS, columns_of, pack_panels
 from refdeq_numba.scratch import make_scratch
+from refdeq_numba.tuning import crossovers
 from refdeq_numba.workers import PerThread, Workers
 
 __all__ = ["NodeSums"]
@@ -59,7 +60,7 @@ class NodeSums:
         else:
             panels = self._layouts.get(weight, ("panels", is_transposed), lambda w: pack_panels(w.T if is_transposed else w))
             scratch = self._scratch_for(panels.k, a.dtype)
-            arguments = d, sent, everything, panels, DEFAULTS, self._rounding, _integers_of(a), scratch, a
+            arguments = d, sent, everything, panels, crossovers(d.dtype.name), self._rounding, _integers_of(a), scratch, a
             self._workers.run(gemm.gemm_panels, rows, weight.size, *arguments)
 
     def _gemm_few(
@@ -122,15 +123,15 @@ class NodeSums:
             )
         lists, scratch = self._scratch[key]
         if len(rows) >= self._workers.threads:
-            arguments = *flat, geometry, panels, DEFAULTS, self._rounding, lists, scratch, a.reshape(-1)
+            arguments = *flat, geometry, panels, crossovers(d.dtype.name), self._rounding, lists, scratch, a.reshape(-1)
             self._workers.run(conv.conv_samples, rows, work, *arguments)
             return
         bands = np.arange(-(-geometry.height * geometry.width // conv.BAND))
         blocks = np.arange(-(-geometry.out_height * geometry.out_width // SITES))
         for sample in rows:  # fewer samples than threads: each is cut, its lists first
-            known = geometry, DEFAULTS, panels.is_finite, lists.of(0)
+            known = geometry, crossovers(d.dtype.name), panels.is_finite, lists.of(0)
             self._workers.run(conv.list_bands, bands, work // (32 * len(bands)), sample, *flat, *known)
-            known = geometry, panels, DEFAULTS, self._rounding, lists.of(0)
+            known = geometry, panels, crossovers(d.dtype.name), self._rounding, lists.of(0)
             self._workers.run(conv.conv_blocks, blocks, work // len(blocks), sample, everything, *known, scratch, a.reshape(-1))
 
     def _conv_plain(

@@ -18,6 +18,7 @@ from refdeq_numba import simd
 from refdeq_numba.fused_data import Inputs, Results, Settings, Tracks, Weights, pack, rows_per_block, workspace
 from refdeq_numba.fused_pattern import Pattern, UnmatchedError, match
 from refdeq_numba.fused_rows import ACTIVATIONS
+from refdeq_numba.tuning import crossovers
 
 __all__ = ["FusedExecutor", "FusedPlan", "make_plan"]
 
@@ -139,7 +140,7 @@ class FusedExecutor:
         inputs = self._inputs(z0[pattern.state], hoisted, memory)
         results = _results(len(inputs.z), pattern.n, self._dtype, is_gated)
         tracks = _tracks(trace, pattern, self._dtype, is_gated)
-        self._solve(settings, inputs, results, tracks)
+        chosen = self._solve(settings, inputs, results, tracks)
         gate = {pattern.watched} if is_gated else set()
         node = {pattern.linear} if is_gated else set()
         return FusedResult(
@@ -155,10 +156,11 @@ class FusedExecutor:
             sent=dict.fromkeys(gate, results.sent),
             nonzero=dict.fromkeys(gate, results.nonzero),
             macs=dict.fromkeys(node, results.macs),
+            note=_note(chosen) if is_gated else "",
         )
 
-    def _solve(self, settings: Settings, inputs: Inputs, results: Results, tracks: Tracks) -> None:
-        """Run the compiled solve over all samples, by turns on several threads when that pays."""
+    def _solve(self, settings: Settings, inputs: Inputs, results: Results, tracks: Tracks) -> np.ndarray:
+        """Run the compiled solve over all samples, by turns on several threads when that pays; count what was chosen."""
         from refdeq_numba.fused import solve_samples  # compiling machinery only when something is solved
 
         batch, n = inputs.z.shape
@@ -168,7 +170,7 @@ class FusedExecutor:
         length = rows * max(1, min(_BLOCKS_PER_TURN, blocks // (4 * threads)))
         turns = count(step=length)
 
-        def take_turns() -> None:
+        def take_turns() -> np.ndarray:
             work = workspace(n, self._dtype, settings.window)
             if isinstance(solver, Anderson):
                 from refdeq_numba.fused_anderson import memory_of
@@ -177,13 +179,13 @@ class FusedExecutor:
                 work = work._replace(table=memory.table)
             while (first := next(turns)) < batch:
                 solve_samples(settings, self._weights, inputs, results, tracks, work, first, min(first + length, batch))
+            return work.chosen
 
         if threads == 1:
-            take_turns()
-            return
+            return take_turns()
         with ThreadPoolExecutor(threads) as pool:
-            for future in [pool.submit(take_turns) for _ in range(threads)]:
-                future.result()
+            futures = [pool.submit(take_turns) for _ in range(threads)]
+            return np.sum([future.result() for future in futures], axis=0)
 
     def _settings(self, stop: StopRule, is_reset: bool) -> Settings:
         request, pattern, dtype = self._plan.request, self._plan.pattern, self._dtype
@@ -215,6 +217,7 @@ class FusedExecutor:
             beta=np.array([1.0 - alpha], dtype=dtype),
             is_simd=simd.is_enabled(),
             may_fill=simd.is_enabled() and self._weights.is_finite and is_reset,
+            crossovers=crossovers(dtype.name),
             is_fused_add=request.order == "fast",
             rtol=-1.0 if stop.rtol is None else float(stop.rtol),
             atol=-1.0 if stop.atol is None else float(stop.atol),
@@ -244,6 +247,12 @@ def _row_function(order: str, activation: str, dtype: np.dtype) -> int:
     from refdeq_numba.activation_rows import STRICT, row_function
 
     return int(row_function(order, activation, dtype.name).address) if activation in STRICT else 0
+
+
+def _note(chosen: np.ndarray) -> str:
+    """What the kernels did, as shares of all evaluations of samples."""
+    whole, listed, quiet = chosen / max(1, chosen.sum())
+    return f"sums {whole:.0%} whole, {listed:.0%} by lists, {quiet:.0%} none"
 
 
 def _step_of(solver: Any, dtype: np.dtype) -> int:
