@@ -33,6 +33,7 @@ def test_every_workload_runs_at_its_quick_point(name):
     assert set(measured.seconds) == {contender.name for contender in case.contenders}
     assert len(measured.seconds) == len(case.contenders)
     assert case.ours.role == "ours"
+    assert WORKLOADS[name].quick.items() <= case.point.items()
     for contender in case.contenders:
         assert contender.role in ("ours", "baseline", "other")
         share = contender.quality.get("err/bound", 0.0)

@@ -12,8 +12,8 @@ True
 The interface, in the order in which it is used:
 
 `WORKLOADS[name]`
-    A `Workload`: `name`, `summary`, `points` (parameters that ``refdeq bench`` runs), `quick` (parameters that take less than a
-    second), `prepare`.
+    A `Workload`: `name`, `summary`, `points` (parameters that ``refdeq bench`` runs), `quick` (a point as small
+    as can be), `prepare`.
 `prepare(backend, *, order="fast", threads=1, **point) -> Case`
     Builds seeded inputs, hands the weights over, compiles (by running), and checks every contender's result: nothing wrong
     gets timed (`refdeq_bench.checking.WrongResultError`). A backend that cannot run here raises `BackendUnavailableError`,

@@ -93,7 +93,7 @@ class Workload:
     points : tuple of dict
         What ``refdeq bench`` runs when nothing is said.
     quick : dict
-        A point that takes less than a second.
+        A point as small as can be: whether it works, not how fast it is.
     """
 
     name: str

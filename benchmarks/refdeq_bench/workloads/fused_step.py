@@ -151,8 +151,8 @@ def prepare_fused(
     require_macs(name, sum(int(spent.sum()) for spent in result.macs.values()), macs)
     [end_r], [end_a] = result.r.values(), result.a.values()
     share = _check(name, weight, mask, kept, (end_r, end_a), evaluations)
-    density = float(mask.mean())
-    quality = {"density": density, "macs": float(macs), "saved": 1.0 - density, "evaluations": float(evaluations)}
+    sent = float(mask.mean())
+    quality = {"density": sent, "macs": float(macs), "saved": 1.0 - sent, "evaluations": float(evaluations)}
     ours = Contender(name, run, "ours", {**quality, "err/bound": share})
     with threads_of_libraries(threads):
         dense, skipped = _baselines(weight, mask, kept, activation, evaluations, threads)
