@@ -48,11 +48,11 @@ def _numbers(rng, shape, dtype, special=0.0):
         return np.where(awkward, rng.choice(SPECIAL, shape), values).astype(dtype)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def assert_same_bits():
     return _assert_same_bits
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def numbers():
     return _numbers
