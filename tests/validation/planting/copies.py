@@ -4,8 +4,9 @@ A copy is a package of a new name that holds the patched module and every module
 anything else lead to the original modules, whose machine code is on disk. Inside a copied module, compiled functions that do
 not call a changed one are taken from the original too.
 
-The fused solve is one routine that takes about a minute to compile. Its copies are interpreted instead: the decorators are left
-out, and the same text runs as Python, calling the compiled vector kernels and activations.
+The fused solve is one routine that takes about a minute to compile, and the kernels over panels take ten seconds each. Their
+copies are interpreted instead: the decorators are left out, and the same text runs as Python, calling the compiled vector
+kernels and activations.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ __all__ = ["load_copy"]
 
 PACKAGE = "refdeq_numba"
 FOLDER = Path(refdeq_numba.__file__).parent
-INTERPRETED = ("fused", "fused_residual", "fused_rows")
+FUSED = ("fused", "fused_residual", "fused_rows")
+OVER_PANELS = ("accumulate", "column_sums", "conv", "dispatch", "gemm", "lists", "sums")
 DECORATORS = ("compiled", "inlined", "spliced", "uncounted")
 
 _numbers = itertools.count()
@@ -52,28 +54,31 @@ def load_copy(patch: Patch | None, folder: Path, *, fused: bool = False) -> Back
         Copy the fused solve too, to be interpreted.
     """
     originals = {path.stem: path.read_text() for path in FOLDER.glob("*.py") if path.stem != "__init__"}
-    sources, changed = dict(originals), {"offer", *(INTERPRETED if fused else ())}
+    sources, changed = dict(originals), {"offer", *(FUSED if fused else ())}
     if patch is not None:
         sources[patch.module] = patched(sources[patch.module], patch)
         changed.add(patch.module)
     copied = _with_importers(changed, sources)
     touched = _touched(originals, sources, copied)
+    interpreted = sorted(copied & {*OVER_PANELS, *(FUSED if fused else ())})
     package = f"planted_{next(_numbers)}"
     place = folder / package
     place.mkdir()
     (place / "__init__.py").write_text("")
     for name in copied:
-        interpreted = fused and name in INTERPRETED
-        text = _copy(name, sources[name], copied, package, set() if interpreted else touched, interpreted)
+        is_interpreted = name in interpreted
+        text = _copy(name, sources[name], copied, package, set() if is_interpreted else touched, is_interpreted)
         (place / f"{name}.py").write_text(text)
     spec = importlib.util.spec_from_file_location(package, place / "__init__.py", submodule_search_locations=[str(place)])
     assert spec is not None
     sys.modules[package] = importlib.util.module_from_spec(spec)
-    if fused:
-        for name in INTERPRETED:
-            _make_callable(importlib.import_module(f"{package}.{name}"))
-        solve = sys.modules[f"{package}.fused"]
-        solve.solve_samples = _without_warnings(solve.solve_samples)  # type: ignore[attr-defined]
+    for name in interpreted:
+        _make_callable(importlib.import_module(f"{package}.{name}"))
+    for name in interpreted:
+        module = sys.modules[f"{package}.{name}"]
+        for kernel, node in _definitions(sources[name]).items():
+            if _decorator(node) == "compiled":
+                setattr(module, kernel, _without_warnings(getattr(module, kernel)))
     backend: Backend = importlib.import_module(f"{package}.offer").NumbaBackend()
     return backend
 

@@ -35,6 +35,9 @@ def blocks(dtype: str) -> Iterator[Case]:
         yield _poisoned(preset, rule, dtype)
         yield _sites(preset, rule, dtype)
         yield _channels(preset, rule, dtype)
+        yield _site_signs(preset, rule, dtype)
+        yield _poisoned_sites(preset, rule, dtype)
+    yield _poisoned_start(DeltaRule.preset("delta-network", threshold=THRESHOLD), dtype)
 
 
 def _changed(rng: np.random.Generator, r: np.ndarray, sent: np.ndarray) -> np.ndarray:
@@ -77,7 +80,7 @@ def _signs(preset: str, rule: DeltaRule, dtype: str) -> Case:
     case = unit_step(f"block-signs-{preset}-{dtype}", "block", rule, u, r, Cell(cell.graph, {**cell.parameters, "W": w}))
     assert case.memory is not None
     a = case.memory["linear"].copy()
-    a[:, 3], a[:4, 11], a[4:, 11] = -0.0, -0.0, 0.0
+    a[1:, 3], a[1:4, 11], a[4:, 11] = -0.0, -0.0, 0.0
     return replace(case, memory={**case.memory, "linear": a})
 
 
@@ -91,6 +94,18 @@ def _poisoned(preset: str, rule: DeltaRule, dtype: str) -> Case:
     u = (r + np.dtype(dtype).type(2.0)).astype(dtype)
     u[:, [4, 15]] = r[:, [4, 15]]
     return unit_step(f"block-poisoned-{preset}-{dtype}", "block", rule, u, r, Cell(cell.graph, {**cell.parameters, "W": w}))
+
+
+def _poisoned_start(rule: DeltaRule, dtype: str) -> Case:
+    """The same from a reset: a first difference to a reference of zeros leaves out what is zero."""
+    n = 20
+    cell = linear_cell(n, dtype)
+    w = np.array(cell.parameters["W"])
+    w[:, 4] = np.nan
+    z0 = np.random.default_rng(67).uniform(1.0, 2.0, (6, n)).astype(dtype)
+    z0[:, [4, 15]] = 0.0
+    cell = Cell(cell.graph, {**cell.parameters, "W": w})
+    return Case(f"block-poisoned-start-delta-network-{dtype}", "block", cell, np.zeros_like(z0), z0, rule, ONE)
 
 
 def _convolution(dtype: str, channels: int, sites: tuple[int, ...], kernel: tuple[int, ...], group: int = 1) -> Cell:
@@ -135,3 +150,35 @@ def _channels(preset: str, rule: DeltaRule, dtype: str) -> Case:
     sent = _spread(rng, 3, 140, 9, [0.02, 0.3, 0.9, 1.0])
     sent[1, :, :8] = False
     return _unit(f"block-channels-{preset}-{dtype}", rule, cell, _changed(rng, r, sent), r, rng)
+
+
+def _nearly_whole_sites(rng: np.random.Generator, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Value and reference of three samples of 12 channels on eight sites: channels 4 and 7 send nothing, the others grow."""
+    r = rng.standard_normal((3, 12, 8)).astype(dtype)
+    u = (r + np.dtype(dtype).type(2.0)).astype(dtype)
+    u[:, [4, 7]] = r[:, [4, 7]]
+    return u, r
+
+
+def _site_signs(preset: str, rule: DeltaRule, dtype: str) -> Case:
+    """What is -0 at a site and adds nothing but -0 stays -0 (N-6)."""
+    rng = np.random.default_rng(71)
+    cell = _convolution(dtype, 12, (8,), (3,))
+    w = np.array(cell.parameters["W"])
+    w[3] = -0.0
+    u, r = _nearly_whole_sites(rng, dtype)
+    case = _unit(f"block-site-signs-{preset}-{dtype}", rule, Cell(cell.graph, {**cell.parameters, "W": w}), u, r, rng)
+    assert case.memory is not None
+    a = case.memory["linear"].copy()
+    a[1, 3], a[2, 3] = 0.0, -0.0
+    return replace(case, memory={**case.memory, "linear": a})
+
+
+def _poisoned_sites(preset: str, rule: DeltaRule, dtype: str) -> Case:
+    """Channels that send nothing have weights that are not finite (D-7)."""
+    rng = np.random.default_rng(73)
+    cell = _convolution(dtype, 12, (8,), (3,))
+    w = np.array(cell.parameters["W"])
+    w[:, 4, 1], w[5, 7] = np.nan, np.inf
+    u, r = _nearly_whole_sites(rng, dtype)
+    return _unit(f"block-poisoned-sites-{preset}-{dtype}", rule, Cell(cell.graph, {**cell.parameters, "W": w}), u, r, rng)
