@@ -7,6 +7,7 @@ for those of them that get arrays and are called very often.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,9 +95,10 @@ def _stamp(compilation: Any) -> None:
 
 
 def _digest_inlined() -> str:
-    """Digest of this package, whose functions and constants are inlined into kernels, and of the constants of the reference."""
+    """Digest of what machine code depends on: this package, constants of the reference, and the width of vectors asked for."""
+    width = os.environ.get("REFDEQ_NUMBA_VECTOR_BYTES", "").encode()
     texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return hashlib.sha256(b"\0".join([*texts, Path(scalar.__file__).read_bytes()])).hexdigest()
+    return hashlib.sha256(b"\0".join([*texts, Path(scalar.__file__).read_bytes(), width])).hexdigest()
 
 
 _INLINED_DIGEST = _digest_inlined()

@@ -38,13 +38,27 @@ _INDEX = ir.IntType(64)
 
 @functools.cache
 def vector_bytes() -> int:
-    """Bytes of one vector register of this machine: 64 (AVX-512), 32 (AVX) or 16.
+    """Bytes of one vector register: 64 (AVX-512), 32 (AVX) or 16, those of this machine or fewer.
 
+    ``REFDEQ_NUMBA_VECTOR_BYTES`` asks for narrower vectors, to compare widths on one machine; it is read once per process.
+
+    Raises
+    ------
+    ArgumentError
+        It is no width of this machine.
+
+    Examples
+    --------
     >>> vector_bytes() in (16, 32, 64)
     True
     """
     features = llvm.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+    widest = 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+    possible = [str(width) for width in (16, 32, 64) if width <= widest]
+    chosen = os.environ.get("REFDEQ_NUMBA_VECTOR_BYTES", str(widest))
+    if chosen not in possible:
+        raise ArgumentError("REFDEQ_NUMBA_VECTOR_BYTES", expected=f"one of {', '.join(possible)} here", got=repr(chosen))
+    return int(chosen)
 
 
 def is_enabled() -> bool:
