@@ -202,18 +202,23 @@ class Error(Tracked):
     track_error_over_bound.unit = "of the bound"  # type: ignore[attr-defined]
 
 
-class Solves(Tracked):
-    """The metrics of whole solves."""
+class Evaluations(Tracked):
+    """The metric of any solve."""
 
     def track_evaluations(self, cache: Cache, *point: Any) -> float:
         """Evaluations of f per sample, on average."""
         return cache[point].figures["evaluations"]
 
+    track_evaluations.unit = "evaluations"  # type: ignore[attr-defined]
+
+
+class Solves(Evaluations):
+    """The metrics of solves to a tolerance."""
+
     def track_converged(self, cache: Cache, *point: Any) -> float:
         """Samples that met their tolerance."""
         return cache[point].figures["converged"]
 
-    track_evaluations.unit = "evaluations"  # type: ignore[attr-defined]
     track_converged.unit = "% of the samples"  # type: ignore[attr-defined]
 
 
