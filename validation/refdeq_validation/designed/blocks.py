@@ -153,8 +153,8 @@ def _channels(preset: str, rule: DeltaRule, dtype: str) -> Case:
 
 
 def _nearly_whole_sites(rng: np.random.Generator, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Value and reference of three samples of 12 channels on eight sites: channels 4 and 7 send nothing, the others grow."""
-    r = rng.standard_normal((3, 12, 8)).astype(dtype)
+    """Value and reference of three samples of 20 channels on eight sites: channels 4 and 7 send nothing, the others grow."""
+    r = rng.standard_normal((3, 20, 8)).astype(dtype)
     u = (r + np.dtype(dtype).type(2.0)).astype(dtype)
     u[:, [4, 7]] = r[:, [4, 7]]
     return u, r
@@ -163,7 +163,7 @@ def _nearly_whole_sites(rng: np.random.Generator, dtype: str) -> tuple[np.ndarra
 def _site_signs(preset: str, rule: DeltaRule, dtype: str) -> Case:
     """What is -0 at a site and adds nothing but -0 stays -0 (N-6)."""
     rng = np.random.default_rng(71)
-    cell = _convolution(dtype, 12, (8,), (3,))
+    cell = _convolution(dtype, 20, (8,), (3,))
     w = np.array(cell.parameters["W"])
     w[3] = -0.0
     u, r = _nearly_whole_sites(rng, dtype)
@@ -177,7 +177,7 @@ def _site_signs(preset: str, rule: DeltaRule, dtype: str) -> Case:
 def _poisoned_sites(preset: str, rule: DeltaRule, dtype: str) -> Case:
     """Channels that send nothing have weights that are not finite (D-7)."""
     rng = np.random.default_rng(73)
-    cell = _convolution(dtype, 12, (8,), (3,))
+    cell = _convolution(dtype, 20, (8,), (3,))
     w = np.array(cell.parameters["W"])
     w[:, 4, 1], w[5, 7] = np.nan, np.inf
     u, r = _nearly_whole_sites(rng, dtype)
