@@ -53,6 +53,9 @@ class Product:
         if self.dense:
             self.d = numbers(rng, self.d.shape, dtype, special)
         self.a = numbers(rng, (batch, outputs), dtype, special)
+        if rng.random() < 0.2:  # products vanish: sums stay zeros of some sign
+            tiny = np.finfo(dtype).tiny ** 0.6
+            self.d, self.weight, self.a = self.d * tiny, self.weight * tiny, np.zeros_like(self.a)
         self.a[rng.random(self.a.shape) < rng.choice([0.0, 0.3])] = -0.0
         self.active = rng.random(batch) < rng.choice([1.0, 1.0, 0.7])
         self.rng = rng
