@@ -15,7 +15,7 @@ from refdeq.registry import FusedResult, PlanRequest, Refusal
 from refdeq.solvers import Anderson, KrasnoselskiiMann, Picard
 from refdeq.types import StopRule, Trace
 from refdeq_numba import simd
-from refdeq_numba.fused_data import Inputs, Results, Settings, Tracks, Weights, pack, rows_per_block, workspace
+from refdeq_numba.fused_data import Inputs, Results, Settings, Tracks, Weights, Work, pack, rows_per_block, workspace
 from refdeq_numba.fused_pattern import Pattern, UnmatchedError, match
 from refdeq_numba.fused_rows import ACTIVATIONS
 from refdeq_numba.tuning import crossovers
@@ -125,6 +125,7 @@ class FusedExecutor:
     def __init__(self, plan: FusedPlan, weights: Weights, constants: dict[str, np.ndarray], threads: int) -> None:
         self._plan, self._weights, self._constants, self._threads = plan, weights, constants, threads
         self._dtype = np.dtype(plan.request.graph.dtype)
+        self._rooms: dict[int, list[Work]] = {}
 
     def run(
         self,
@@ -171,7 +172,13 @@ class FusedExecutor:
         turns = count(step=length)
 
         def take_turns() -> np.ndarray:
-            work = workspace(n, self._dtype, settings.window)
+            free = self._rooms.setdefault(settings.window, [])
+            try:  # runs at the same time have one each
+                work = free.pop()
+            except IndexError:
+                work = workspace(n, self._dtype, settings.window)
+            work.chosen[:] = 0
+            own = work
             if isinstance(solver, Anderson):
                 from refdeq_numba.fused_anderson import memory_of
 
@@ -179,7 +186,8 @@ class FusedExecutor:
                 work = work._replace(table=memory.table)
             while (first := next(turns)) < batch:
                 solve_samples(settings, self._weights, inputs, results, tracks, work, first, min(first + length, batch))
-            return work.chosen
+            free.append(own)
+            return own.chosen.copy()
 
         if threads == 1:
             return take_turns()
