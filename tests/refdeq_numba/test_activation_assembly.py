@@ -1,17 +1,15 @@
 """Loops of the activations are vector code at the width of this machine, without calls, contracted only where written."""
 
-import platform
 import re
 
 import pytest
+from assembly import LIBM, OPTIONS, REGISTER, hot_loops, only_x86
 from numba import njit, types
 from refdeq_numba.activation_rows import FAST, STRICT
 from refdeq_numba.machine import has_fused_multiply_add
 from refdeq_numba.simd import vector_bytes
 
-pytestmark = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="reads x86 assembly")
-
-REGISTER = {16: "xmm", 32: "ymm", 64: "zmm"}
+pytestmark = only_x86
 
 LOOPS = [(order, name) for order, loops in (("strict", STRICT), ("fast", FAST)) for name in loops]
 
@@ -19,17 +17,8 @@ LOOPS = [(order, name) for order, loops in (("strict", STRICT), ("fast", FAST)) 
 def assembly(loop, dtype):
     """Of the loop over a row alone; machine code from disk would carry none."""
     signature = types.void(types.CPointer(getattr(types, dtype)), types.int64)
-    options = {"error_model": "numpy", "fastmath": False, "nogil": True}
-    (text,) = njit(signature, **options)(loop).inspect_asm().values()
+    (text,) = njit(signature, **OPTIONS)(loop).inspect_asm().values()
     return text.split(".cfi_endproc")[0]
-
-
-def hot_loops(text):
-    """Blocks of the assembly that jump back to their own label and multiply."""
-    blocks = re.split(r"\n(?=\.LBB)", text)
-    return [
-        b for b in blocks if re.search(rf"\bj\w+\s+{re.escape(b.split(':')[0])}\b", b) and re.search(r"mul|fn?m(add|sub)", b)
-    ]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -43,7 +32,7 @@ def test_loop_is_vector_code_at_full_width(order, name, dtype):
     widest = [b for b in hot_loops(text) if re.search(rf"\bv?(mul|fn?m(add|sub)\d+){kind}\b.*%{register}", b)]
     assert widest, f"no loop on {register}:\n{text}"
     assert not any(re.search(r"\bcall", b) for b in hot_loops(text))
-    assert not re.search(r"\bcall\w*\s.*\b(sin|cos|tan|tanh|exp|floor|fma|pow)f?\b", text)
+    assert not LIBM.search(text)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -63,7 +63,8 @@ def optimised(module, triple, features="", cpu=""):
 def test_sums_are_right(same_bits, rng, columns, dtype, is_short):
     """Executed, from addresses that are no multiple of a vector; an empty range adds nothing."""
     module, e = module_of(dtype, False, is_short)
-    parsed, target = optimised(module, llvm.get_process_triple(), llvm.get_host_cpu_features().flatten(), llvm.get_host_cpu_name())
+    host = llvm.get_process_triple(), llvm.get_host_cpu_features().flatten(), llvm.get_host_cpu_name()
+    parsed, target = optimised(module, *host)
     width, (start, stop) = 2 * e.lanes, columns
     w, a, d = (rng.standard_normal(size).astype(dtype) for size in (1 + 16 * width, 1 + width + 1, 16))
     expected = a.copy()
@@ -118,7 +119,7 @@ def test_setting_is_read_at_every_call(monkeypatch):
         assert simd.is_enabled() == (setting == "on")
         assert setting in simd.description()
     monkeypatch.setenv("REFDEQ_NUMBA_SIMD", "yes")
-    with pytest.raises(ValueError, match="REFDEQ_NUMBA_SIMD.*'on' or 'off'"):
+    with pytest.raises(ValueError, match=r"REFDEQ_NUMBA_SIMD.*'on' or 'off'"):
         simd.is_enabled()
     monkeypatch.delenv("REFDEQ_NUMBA_SIMD")
     assert simd.is_enabled()
