@@ -19,7 +19,7 @@ import itertools
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numba
@@ -84,10 +84,14 @@ def load_copy(patch: Patch | None, folder: Path, *, fused: bool = False) -> Back
 
 
 def _make_callable(module: ModuleType) -> None:
-    """Let interpreted code call the intrinsics that its compiled original calls."""
+    """Let interpreted code call the intrinsics that its compiled original calls, its own and those of modules it names."""
     for name, value in list(vars(module).items()):
         if isinstance(value, _Intrinsic):
             setattr(module, name, _compiled_call(value))
+        elif isinstance(value, ModuleType) and value.__name__.startswith(f"{PACKAGE}."):
+            parts = vars(value).items()
+            callable_ = {key: _compiled_call(part) if isinstance(part, _Intrinsic) else part for key, part in parts}
+            setattr(module, name, SimpleNamespace(**callable_))
 
 
 def _without_warnings(function: Callable[..., None]) -> Callable[..., None]:

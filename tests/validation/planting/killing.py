@@ -59,6 +59,7 @@ FIRST: tuple[str, ...] = (
     "block-channels-paper-float64",
     "block-site-signs-paper-float64",
     "block-poisoned-sites-paper-float64",
+    "block-skewed-paper-float64",
     "graph-fourier-paper-float64",
     "graph-conv1d-element-paper-float64",
     "graph-conv2d-element-paper-float64",

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from refdeq.graph import Cell, GraphBuilder
-from refdeq.types import DeltaRule
+from refdeq.types import DeltaRule, StopRule
 from refdeq_validation.designed.graphs import linear_cell
 from refdeq_validation.designed.parts import ONE, Case, unit_step
 
@@ -37,6 +37,7 @@ def blocks(dtype: str) -> Iterator[Case]:
         yield _channels(preset, rule, dtype)
         yield _site_signs(preset, rule, dtype)
         yield _poisoned_sites(preset, rule, dtype)
+        yield _skewed(preset, replace(rule, refresh=2), dtype)
     yield _poisoned_start(DeltaRule.preset("delta-network", threshold=THRESHOLD), dtype)
 
 
@@ -153,9 +154,9 @@ def _channels(preset: str, rule: DeltaRule, dtype: str) -> Case:
 
 
 def _nearly_whole_sites(rng: np.random.Generator, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Value and reference of three samples of 20 channels on eight sites: channels 4 and 7 send nothing, the others grow."""
+    """Value and reference of three samples of 20 channels on eight sites: channels 4 and 7 send nothing, the others shrink."""
     r = rng.standard_normal((3, 20, 8)).astype(dtype)
-    u = (r + np.dtype(dtype).type(2.0)).astype(dtype)
+    u = (r - np.dtype(dtype).type(2.0)).astype(dtype)
     u[:, [4, 7]] = r[:, [4, 7]]
     return u, r
 
@@ -165,7 +166,7 @@ def _site_signs(preset: str, rule: DeltaRule, dtype: str) -> Case:
     rng = np.random.default_rng(71)
     cell = _convolution(dtype, 20, (8,), (3,))
     w = np.array(cell.parameters["W"])
-    w[3] = -0.0
+    w[3] = 0.0
     u, r = _nearly_whole_sites(rng, dtype)
     case = _unit(f"block-site-signs-{preset}-{dtype}", rule, Cell(cell.graph, {**cell.parameters, "W": w}), u, r, rng)
     assert case.memory is not None
@@ -182,3 +183,17 @@ def _poisoned_sites(preset: str, rule: DeltaRule, dtype: str) -> Case:
     w[:, 4, 1], w[5, 7] = np.nan, np.inf
     u, r = _nearly_whole_sites(rng, dtype)
     return _unit(f"block-poisoned-sites-{preset}-{dtype}", rule, Cell(cell.graph, {**cell.parameters, "W": w}), u, r, rng)
+
+
+def _skewed(preset: str, rule: DeltaRule, dtype: str) -> Case:
+    """A solve with refreshes over a convolution whose every number differs between the two axes and the two ends of one."""
+    rng, n = np.random.default_rng(79), 6
+    builder = GraphBuilder(dtype)
+    z, x = builder.state("z", (n, 5, 8)), builder.injection("x", (n, 5, 8))
+    weight = builder.parameter("W", (rng.standard_normal((n, n, 3, 2)) * 0.2).astype(dtype))
+    geometry = {"strides": (1, 3), "pads": (2, 1, 0, 3), "dilations": (1, 2)}
+    conv = builder.node("Conv", z, weight, **geometry, name="linear")
+    mean = builder.node("ReduceMean", conv, axes=(2, 3), name="mean")
+    builder.output(z, builder.node("Tanh", builder.node("Add", mean, x, name="total"), name="f"))
+    injections, z0 = (rng.standard_normal((2, n, 5, 8)).astype(dtype) for _ in range(2))
+    return Case(f"block-skewed-{preset}-{dtype}", "block", builder.build(), injections, z0, rule, StopRule(max_eval=4))
