@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planting.catalogue import THREAD_BUGS
+from planting.copies import load_copy
 from refdeq_numba import conv, workers
 from refdeq_numba.kernels import NumbaKernels
 
@@ -141,3 +143,14 @@ def test_workspaces_do_not_remember_another_sample(assert_same_bits, numbers):
     for density in (1.0, 0.8, 0.1, 0.0, 0.9):
         images.mask = full & (np.random.default_rng(5).random(full.shape) < density)
         assert_same_bits(images.run(kernels), images.run(ReferenceKernels()))
+
+
+@pytest.mark.parametrize("bug", [None, *THREAD_BUGS], ids=lambda bug: bug.name.replace(" ", "-") if bug else "unchanged")
+def test_a_bug_of_a_cut_sample_changes_a_bit(assert_same_bits, numbers, tmp_path, bug):
+    images = Convolution(numbers, 2, 2, 1, 9, 5, "float32", 0.0, 7, (27, 43))
+    images.active[:] = True
+    found, expected = images.run(load_copy(bug, tmp_path).kernels(order="strict", threads=3)), images.run(ReferenceKernels())
+    if bug is None:
+        assert_same_bits(found, expected)
+    else:
+        assert (found != expected).any(), f"{bug.name} survives: {bug.breaks}"

@@ -18,6 +18,7 @@ from planting.catalogue import (
     HISTORY_EQUIVALENT,
     NUMBA_BUGS,
     REFERENCE_BUGS,
+    THREAD_BUGS,
     read,
 )
 from planting.copies import FOLDER, load_copy
@@ -69,6 +70,7 @@ def test_the_catalogue_is_large_and_its_names_differ():
 
 
 EVERY_LIST = [NUMBA_BUGS, EQUIVALENT, FUSED_BUGS, FUSED_EQUIVALENT, HISTORY_BUGS, HISTORY_EQUIVALENT, REFERENCE_BUGS]
+EVERY_LIST += [THREAD_BUGS]
 
 
 @pytest.mark.parametrize("patches", EVERY_LIST)

@@ -19,6 +19,7 @@ __all__ = [
     "HISTORY_EQUIVALENT",
     "NUMBA_BUGS",
     "REFERENCE_BUGS",
+    "THREAD_BUGS",
     "read",
 ]
 
@@ -48,6 +49,7 @@ NUMBA_BUGS = _load("op_level")
 FUSED_BUGS = _load("fused")
 HISTORY_BUGS = _load("history")
 REFERENCE_BUGS = _load("reference")
+THREAD_BUGS = _load("threads")
 EQUIVALENT = _load("op_level_equivalent")
 FUSED_EQUIVALENT = _load("fused_equivalent")
 HISTORY_EQUIVALENT = _load("history_equivalent")
