@@ -148,7 +148,8 @@ def test_workspaces_do_not_remember_another_sample(assert_same_bits, numbers):
 @pytest.mark.parametrize("bug", [None, *THREAD_BUGS], ids=lambda bug: bug.name.replace(" ", "-") if bug else "unchanged")
 def test_a_bug_of_a_cut_sample_changes_a_bit(assert_same_bits, numbers, tmp_path, bug):
     images = Convolution(numbers, 2, 2, 1, 9, 5, "float32", 0.0, 7, (27, 43))
-    images.active[:] = True
+    images.active[:], images.dense, edges = True, False, [0, conv.BAND - 1, conv.BAND, 2 * conv.BAND, 27 * 43 - 1]
+    images.mask.reshape(2, 9, -1)[:, :, edges], images.d = True, np.nan_to_num(images.d, nan=0.5)
     found, expected = images.run(load_copy(bug, tmp_path).kernels(order="strict", threads=3)), images.run(ReferenceKernels())
     if bug is None:
         assert_same_bits(found, expected)

@@ -111,7 +111,16 @@ def _compiled_call(intrinsic: Any) -> Any:
     def call(*arguments):  # type: ignore[no-untyped-def]
         return intrinsic(*arguments)
 
-    return call
+    def run(*arguments: Any) -> Any:
+        result = call(*map(_as_word, arguments))
+        return _as_word(result)
+
+    return run
+
+
+def _as_word(value: Any) -> Any:
+    """A word of 64 bits leaves compiled code as an integer of Python, and does not get back in when its highest bit is set."""
+    return np.uint64(value) if type(value) is int and value >= 2**63 else value
 
 
 # ----------------------------------------------------------------------------------------------------- what a patch reaches
