@@ -56,7 +56,7 @@ def _rows(preset: str, rule: DeltaRule, dtype: str) -> Case:
     """56 samples of 270 columns: in the first 48 nine are nearly whole (six and three), then eight (twice four)."""
     rng = np.random.default_rng(41)
     first = [0.9] * 9 + [0.0] * 3 + [0.02] * 12 + [0.2] * 12 + [0.5] * 12
-    shares = [*rng.permutation(first).tolist(), 1.0, 0.9, 0.85, 1.0, 0.9, 0.95, 1.0, 0.9]
+    shares = [*rng.permutation(first).tolist(), 1.0, 1.0, 1.0, 0.85, 1.0, 0.95, 1.0, 1.0]
     r = rng.standard_normal((len(shares), 270)).astype(dtype)
     return unit_step(f"block-rows-{preset}-{dtype}", "block", rule, _changed(rng, r, _sent(rng, shares, 270)), r)
 
