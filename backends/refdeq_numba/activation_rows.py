@@ -4,8 +4,8 @@ The fused solve and the operators call the same machine code, so that they agree
 the one activation of its cell, not all of them in both orders.
 
 A row function gets the address of the first of n numbers. Whether an argument of sine or cosine lies beyond what its dtype can
-reduce is asked once per row; where one does, the elements beyond, and no others, are computed in float64. So an element's result
-does not depend on its row.
+reduce is asked once per row; where one does, the elements beyond, and no others, are computed in float64. So the result of an
+element does not depend on its row.
 """
 
 from __future__ import annotations

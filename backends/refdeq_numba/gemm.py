@@ -9,7 +9,7 @@ from refdeq_numba.column_sums import add_columns_of
 from refdeq_numba.compilation import compiled, uncounted
 from refdeq_numba.compress import SLACK
 from refdeq_numba.dispatch import blocks_per_pass, is_worth_filling
-from refdeq_numba.lists import BLOCK, count_columns, has_negative_zero, list_all, list_columns
+from refdeq_numba.lists import BLOCK, count_columns, has_negative_zero, has_tiny, list_all, list_columns
 from refdeq_numba.scratch import ROWS
 
 __all__ = ["OUTPUTS", "gemm_columns", "gemm_panels", "room_for"]
@@ -19,12 +19,14 @@ OUTPUTS = 512
 
 
 @uncounted
-def _sort_block(rows, first, count, mask, everything, panels, crossovers, d, bits, s):
+def _sort_block(rounding, rows, first, count, mask, everything, panels, crossovers, d, bits, s):
     """Find out what each sample of a block sends; return how many are whole and listed, and how many columns are listed.
 
     A sample that sends nearly everything is filled with zeros and treated whole. That changes no bit when the weights are
-    finite, so that each term more is a zero of some sign, and no accumulator is -0, to which alone a zero does anything.
+    finite, so that each term more is a zero of some sign, and no accumulator is -0, to which alone a zero does anything. With
+    one rounding an accumulator can become -0 on the way, by underflow: then weights and differences must not be tiny either.
     """
+    may_fill = panels.is_finite if rounding is None else panels.is_tame
     k, n, n_whole, n_listed, total = panels.k, panels.n, 0, 0, 0
     for i in range(count):
         b = rows[first + i]
@@ -36,10 +38,14 @@ def _sort_block(rows, first, count, mask, everything, panels, crossovers, d, bit
         used = count_columns(k, mask.reshape(-1), b * k, s.bits, i)
         if used == 0:
             continue
-        is_whole = panels.is_finite and is_worth_filling(crossovers, used, k)
+        is_whole = may_fill and is_worth_filling(crossovers, used, k)
         if is_whole and not has_negative_zero(bits[0], bits[1], b * n, b * n + n):
             for j in range(k):
                 s.filled[i, j] = d[b, j] if mask[b, j] else d.dtype.type(0)
+            is_whole = rounding is None or not has_tiny(s.filled.reshape(-1), s.filled_at[i], k, panels.least)
+        else:
+            is_whole = False
+        if is_whole:
             s.whole[n_whole] = i
             n_whole += 1
         else:
@@ -116,7 +122,7 @@ def gemm_panels(rows, first, last, d, mask, everything, panels, crossovers, roun
     source, source_at = (changes, s.d_at) if everything else (s.filled.reshape(-1), s.filled_at)
     for block in range(first, last, ROWS):
         count = min(ROWS, last - block)
-        n_whole, n_listed, total = _sort_block(rows, block, count, mask, everything, panels, crossovers, d, bits, s)
+        n_whole, n_listed, total = _sort_block(rounding, rows, block, count, mask, everything, panels, crossovers, d, bits, s)
         if n_whole + n_listed == 0:
             continue
         sixes, fours = in_groups(n_whole)

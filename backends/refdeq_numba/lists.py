@@ -8,7 +8,7 @@ from refdeq_numba.compilation import uncounted
 from refdeq_numba.compress import SHUFFLES_4, SHUFFLES_8, compress, has_shuffles
 from refdeq_numba.simd import bits_of, count_ones, count_trailing_zeros
 
-__all__ = ["BLOCK", "count_columns", "has_negative_zero", "list_all", "list_columns"]
+__all__ = ["BLOCK", "count_columns", "has_negative_zero", "has_tiny", "list_all", "list_columns"]
 
 BLOCK = 64
 """Columns per block of a list: 64 columns of four panels stay in the first-level cache."""
@@ -80,4 +80,14 @@ def has_negative_zero(bits, least, begin, end):
     found = False
     for j in range(begin, end):
         found |= bits[j] == least
+    return found
+
+
+@uncounted
+def has_tiny(numbers, begin, count, least):
+    """Whether any of `count` numbers from element `begin` on is below `least` without being a zero."""
+    found = False
+    for j in range(begin, begin + count):
+        size = abs(numbers[j])
+        found |= (size > 0) & (size < least)
     return found

@@ -15,7 +15,7 @@ import numpy as np
 
 from refdeq_numba import simd
 
-__all__ = ["DEPTH", "VECTORS", "Panels", "aligned", "columns_of", "pack_panels"]
+__all__ = ["DEPTH", "VECTORS", "Panels", "aligned", "columns_of", "pack_panels", "tiny"]
 
 VECTORS = 2
 """Vectors of outputs per panel."""
@@ -28,7 +28,8 @@ class Panels(NamedTuple):
     """A (k, n) weight cut into panels of `width` outputs, padded with zeros to whole panels.
 
     ``data`` is flat: column j of panel p begins at element ``(p * k + j) * width``. ``is_finite`` says whether all weights
-    are finite, so that zero times any of them is a zero.
+    are finite, so that zero times any of them is a zero; ``is_tame``, whether besides all that are not zero are at least
+    ``least``, which is :func:`tiny`.
     """
 
     data: np.ndarray
@@ -37,6 +38,21 @@ class Panels(NamedTuple):
     width: int
     count: int
     is_finite: bool
+    is_tame: bool
+    least: np.floating
+
+
+def tiny(dtype: np.dtype) -> float:
+    """Numbers of at least this size have products whose last bit is no smaller than the least subnormal number.
+
+    Sums of such products, rounded once, are exact when they cancel, so that they are never -0: half of the exponent of the
+    least subnormal number plus all bits of a product.
+
+    >>> tiny(np.dtype("float32")) == 2.0**-51, tiny(np.dtype("float64")) == 2.0**-484
+    (True, True)
+    """
+    least, digits = (149, 24) if dtype.itemsize == 4 else (1074, 53)
+    return float(2.0 ** -((least - 2 * digits + 1) // 2))
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -66,7 +82,10 @@ def pack_panels(weight: np.ndarray) -> Panels:
     for panel in range(count):
         own = weight[:, panel * width : (panel + 1) * width]
         data[panel, :, : own.shape[1]] = own
-    return Panels(data.reshape(-1), k, n, width, count, bool(np.isfinite(weight).all()))
+    is_finite, size = bool(np.isfinite(weight).all()), np.abs(weight)
+    least = weight.dtype.type(tiny(weight.dtype))
+    is_tame = is_finite and not bool(((size > 0) & (size < least)).any())
+    return Panels(data.reshape(-1), k, n, width, count, is_finite, is_tame, least)
 
 
 def columns_of(weight: np.ndarray) -> np.ndarray:

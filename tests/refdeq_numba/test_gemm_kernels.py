@@ -8,6 +8,7 @@ from refdeq_numba import workers
 from refdeq_numba.accumulate import in_groups
 from refdeq_numba.dispatch import Crossovers, blocks_per_pass, is_worth_filling
 from refdeq_numba.kernels import NumbaKernels
+from refdeq_numba.machine import has_fused_multiply_add
 
 from refdeq.ops import OPS
 from refdeq.reference import ReferenceKernels
@@ -147,3 +148,18 @@ def test_choices_follow_the_crossovers():
     at = Crossovers(whole=0.7, one_block=0.4, two_blocks=0.12)
     assert [is_worth_filling(at, used, 100) for used in (0, 70, 71, 100)] == [False, False, True, True]
     assert [blocks_per_pass(at, used, 1000, 7) for used in (0, 120, 121, 400, 401, 1000)] == [7, 7, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("float32", 1e-23), ("float64", 1e-162)])
+def test_company_does_not_decide_the_sign_of_a_zero_in_fast_order(dtype, scale):
+    """Rounded once, these sums underflow to -0; zeros filled in would turn it to +0, a list would not."""
+    kernels = NumbaKernels("fast")
+    weight = kernels.constant(np.full((20, 20), scale, dtype))
+    d, mask = np.full((8, 20), -scale, dtype), np.ones((8, 20), bool)
+    d[:, -1], mask[:, -1] = 0, False
+    for count in (1, 3, 4, 5, 8):
+        a = np.zeros((8, 20), dtype)
+        kernels.accumulate_gemm(d, mask, weight, {"transB": 0}, np.arange(8) < count, a)
+        assert (a == 0).all()
+        assert np.signbit(a[:count]).all() == has_fused_multiply_add()
+        assert not np.signbit(a[count:]).any()
