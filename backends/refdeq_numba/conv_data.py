@@ -44,7 +44,7 @@ class ConvPanels(NamedTuple):
 
     data: np.ndarray
     width: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a record for
     is_finite: bool
 
 

@@ -37,7 +37,7 @@ class Weights(NamedTuple):
 
     panels: np.ndarray
     width: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a record for
     bias: np.ndarray
     is_finite: bool
 

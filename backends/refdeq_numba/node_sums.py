@@ -25,7 +25,7 @@ Array = np.ndarray
 
 _ROWS_WORTH_A_TRANSPOSE = 4
 
-_LEAST = {4: np.int32(-(2**31)), 8: np.int64(-(2**63))}
+_LEAST: dict[int, Any] = {4: np.int32(-(2**31)), 8: np.int64(-(2**63))}
 
 _FEW_OUTPUTS = 4
 """Outputs per group of a Conv below which panels would be mostly padding."""
@@ -131,8 +131,8 @@ class NodeSums:
         for sample in rows:  # fewer samples than threads: each is cut, its lists first
             known = geometry, crossovers(d.dtype.name), panels.is_finite, lists.of(0)
             self._workers.run(conv.list_bands, bands, work // (32 * len(bands)), sample, *flat, *known)
-            known = geometry, panels, crossovers(d.dtype.name), self._rounding, lists.of(0)
-            self._workers.run(conv.conv_blocks, blocks, work // len(blocks), sample, everything, *known, scratch, a.reshape(-1))
+            settings = geometry, panels, crossovers(d.dtype.name), self._rounding, lists.of(0)
+            self._workers.run(conv.conv_blocks, blocks, work // len(blocks), sample, everything, *settings, scratch, a.reshape(-1))
 
     def _conv_plain(
         self, rows: Array, d: Array, sent: Array, everything: bool, weight: Array, geometry: Geometry, a: Array

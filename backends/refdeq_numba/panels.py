@@ -36,7 +36,7 @@ class Panels(NamedTuple):
     k: int
     n: int
     width: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a record for
     is_finite: bool
     is_tame: bool
     least: np.floating
