@@ -132,7 +132,9 @@ class NodeSums:
             known = geometry, crossovers(d.dtype.name), panels.is_finite, lists.of(0)
             self._workers.run(conv.list_bands, bands, work // (32 * len(bands)), sample, *flat, *known)
             settings = geometry, panels, crossovers(d.dtype.name), self._rounding, lists.of(0)
-            self._workers.run(conv.conv_blocks, blocks, work // len(blocks), sample, everything, *settings, scratch, a.reshape(-1))
+            self._workers.run(
+                conv.conv_blocks, blocks, work // len(blocks), sample, everything, *settings, scratch, a.reshape(-1)
+            )
 
     def _conv_plain(
         self, rows: Array, d: Array, sent: Array, everything: bool, weight: Array, geometry: Geometry, a: Array
