@@ -73,7 +73,7 @@ def test_only_active_samples_are_written(index, rng, same_bits):
 
 
 def test_no_primitive_was_forgotten(rng):
-    listed = {name for name, _, _ in primitives(rng)} | {"upload", "download", "empty"}
+    listed = {name for name, _, _ in primitives(rng)} | {"upload", "constant", "download", "empty"}
     assert {name for name in vars(Kernels) if not name.startswith("_")} <= listed | {"ops"}
     assert len(list(primitives(rng))) == 17
     assert KERNELS.ops.keys() == OPS.keys()
@@ -90,10 +90,11 @@ def test_no_sample_active(rng):
 
 def test_uploads_and_downloads_are_copies(rng):
     host = np.asfortranarray(rng.standard_normal((3, 4)))
-    device = KERNELS.upload(host)
-    assert device.flags.c_contiguous
-    device[...] = 0.0
-    assert host.any()
+    for copy in (KERNELS.upload, KERNELS.constant):
+        device = copy(host)
+        assert device.flags.c_contiguous
+        device[...] = 0.0
+        assert host.any()
     back = KERNELS.download(device)
     back[...] = 1.0
     assert not device.any()

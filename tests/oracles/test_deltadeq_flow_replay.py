@@ -13,6 +13,7 @@ import pytest
 import refdeq as rd
 from refdeq import scalar
 from refdeq.models.flow import FLOW_DENSE
+from refdeq.registry import load_backend
 
 EVALUATIONS = 6
 U = 2.0**-24
@@ -56,6 +57,9 @@ EXACT_OPERATORS = {
 }
 """The operators of the block but its convolutions; a mean of two channels has one order of summation only."""
 
+NATIVE = ("Sigmoid", "Tanh")
+"""Those whose values a run with native activations stores (N-8)."""
+
 
 def convolve(d, weight):
     """Same-size convolution in float64: products of float32 numbers are exact, and the sum errs far less than the bound."""
@@ -81,6 +85,12 @@ def check_convolution(where, d, sent, node, before, got):
     require(np.all(np.abs(got - steps[-1]) <= allowed), f"{where}: accumulator")
 
 
+def check_native(where, strict, got, ulp):
+    """Native activation within `ulp` units in the last place of the value, which the strict one is within 0.51 of (N-8)."""
+    distance = np.abs(got.astype(np.float64) - strict.astype(np.float64))
+    require(np.all(distance <= (ulp + 0.51) * np.spacing(np.abs(strict)).astype(np.float64)), f"{where}: activation")
+
+
 def check_gate(where, trace, t, value, u):
     """One gate's decisions and reference (D-1, D-2, D-4), in bits; returns the gated difference."""
     sent, difference = np.ones(u.shape, dtype=bool), u
@@ -92,8 +102,8 @@ def check_gate(where, trace, t, value, u):
     return np.where(sent, difference, np.float32(0)), sent
 
 
-def replay(trace):
-    """Check every transition of a run."""
+def replay(trace, native_ulp=None):
+    """Check every transition of a run; with `native_ulp`, activations may be off by that many units in the last place."""
     for t in range(len(trace)):
         values = {**CELL.parameters, **X, **{state: array[t] for state, array in trace.z.items()}}
         gated = {}
@@ -111,6 +121,9 @@ def replay(trace):
                 values[node.name] = trace.values[node.name][t]
             else:
                 values[node.name] = EXACT_OPERATORS[node.op](*(values[name] for name in node.inputs))
+                if native_ulp is not None and node.op in NATIVE:
+                    check_native(where, values[node.name], trace.values[node.name][t], native_ulp)
+                    values[node.name] = trace.values[node.name][t]
         for state, value in CELL.graph.outputs.items():
             require(same_bits(trace.f[state][t], values[value]), f"evaluation {t}: {state}")
             require(t == 0 or same_bits(trace.z[state][t], trace.f[state][t - 1]), f"evaluation {t}: Picard step of {state}")
@@ -128,7 +141,8 @@ def test_every_transition_follows_from_the_stored_bits(name, order):
     assert len(trace) == EVALUATIONS
     share = {gate: mask[1:].mean() for gate, mask in trace.mask.items()}
     assert any(0 < sent < 1 for sent in share.values()), "the rule decided nothing: the replay would be empty"
-    replay(trace)
+    info = load_backend(name).info
+    replay(trace, info.activation_ulp if info.activation_in(order) == "native" else None)
 
 
 @pytest.fixture(scope="module")

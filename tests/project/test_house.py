@@ -45,12 +45,15 @@ def test_importing_the_core_loads_numpy_and_scipy_only(statement):
 
 
 def test_importing_loads_few_modules():
-    """Modules are counted where a time would depend on the machine: those of refdeq and NumPy, and two dozen others."""
+    """Modules are counted where a time would depend on the machine: those of refdeq and NumPy, and few others.
+
+    There are 27 in a fresh environment; an editable installation has loaded some of them before.
+    """
     code = "import sys, numpy; before = set(sys.modules); import refdeq; print(*(set(sys.modules) - before))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     others = {name for name in out.stdout.split() if name.partition(".")[0] not in ("refdeq", "numpy")}
     assert others & {"scipy", "email", "importlib.metadata", "multiprocessing", "asyncio", "concurrent.futures"} == set()
-    assert len(others) <= 24, sorted(others)
+    assert len(others) <= 27, sorted(others)
 
 
 def test_listing_backends_imports_none():
