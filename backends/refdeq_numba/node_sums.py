@@ -27,6 +27,10 @@ _ROWS_WORTH_A_TRANSPOSE = 4
 
 _LEAST: dict[int, Any] = {4: np.int32(-(2**31)), 8: np.int64(-(2**63))}
 
+_PANEL_SUMS, _COLUMN_SUMS = 64, 8
+"""Multiply-adds per unit of :class:`Workers`, over panels and at the rate of the memory: another thread, which costs tens of
+microseconds, is worth it from a third of a millisecond on."""
+
 _FEW_OUTPUTS = 4
 """Outputs per group of a Conv below which panels would be mostly padding."""
 
@@ -61,7 +65,7 @@ class NodeSums:
             panels = self._layouts.get(weight, ("panels", is_transposed), lambda w: pack_panels(w.T if is_transposed else w))
             scratch = self._scratch_for(panels.k, a.dtype)
             arguments = d, sent, everything, panels, crossovers(d.dtype.name), self._rounding, _integers_of(a), scratch, a
-            self._workers.run(gemm.gemm_panels, rows, weight.size, *arguments)
+            self._workers.run(gemm.gemm_panels, rows, max(1, weight.size // _PANEL_SUMS), *arguments)
 
     def _gemm_few(
         self, rows: Array, d: Array, sent: Array, everything: bool, weight: Array, is_transposed: bool, a: Array
@@ -72,7 +76,8 @@ class NodeSums:
             return
         columns = self._layouts.get(weight, ("columns", is_transposed), lambda w: columns_of(w.T if is_transposed else w))
         shares = _numbers(-(-a.shape[1] // gemm.OUTPUTS))
-        work, lanes = len(rows) * d.shape[1] * gemm.OUTPUTS, simd.vector_bytes() // a.itemsize
+        sent_columns = d.shape[1] * len(rows) if everything else int(np.count_nonzero(sent[rows]))
+        work, lanes = max(1, sent_columns * gemm.OUTPUTS // _COLUMN_SUMS), simd.vector_bytes() // a.itemsize
         arguments = rows, d, sent, everything, columns, lanes, self._rounding, self._room_for(d.shape[1]), a
         self._workers.run(gemm.gemm_columns, shares, work, *arguments)
 
