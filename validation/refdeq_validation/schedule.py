@@ -16,10 +16,10 @@ from refdeq_validation.session import TIMED, Declaration, Row, inputs_judged, ju
 
 __all__ = ["Selection", "planned_ids", "run"]
 
-QUICK_SAMPLES = 64
+QUICK_SAMPLES = 128
 """Inputs per trained cell of a quick session."""
 
-QUICK_STRIDE = 11
+QUICK_STRIDE = 7
 """Every how many designed cases a quick session takes: not a divisor of the presets, through which the cases cycle."""
 
 QUICK_TIMED = 32
