@@ -12,9 +12,12 @@ __all__ = [
     "ArgumentError",
     "BackendUnavailableError",
     "DTypeError",
+    "DeviceError",
     "FileFormatError",
     "GraphError",
+    "LaunchError",
     "MemoryMismatchError",
+    "OutOfDeviceMemoryError",
     "RefdeqError",
     "ShapeError",
     "SolveError",
@@ -110,3 +113,15 @@ class SolveError(RefdeqError):
     def __init__(self, message: str, solution: Any) -> None:
         self.solution = solution
         super().__init__(message)
+
+
+class DeviceError(RefdeqError):
+    """A device failed; the subclasses say how."""
+
+
+class OutOfDeviceMemoryError(DeviceError, MemoryError):
+    """A device has no memory left for what was asked; the message names the bytes and the way out."""
+
+
+class LaunchError(DeviceError):
+    """A kernel could not be launched (more threads, blocks or shared memory than there are), or failed while it ran."""

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from refdeq.fc_pattern import Pattern, UnmatchedError, match
 from refdeq.kernels import GateSpec
 from refdeq.registry import FusedResult, PlanRequest, Refusal
 from refdeq.solvers import Anderson, KrasnoselskiiMann, Picard
 from refdeq.types import StopRule, Trace
 from refdeq_numba import simd
 from refdeq_numba.fused_data import Inputs, Results, Settings, Tracks, Weights, Work, pack, rows_per_block, workspace
-from refdeq_numba.fused_pattern import Pattern, UnmatchedError, match
 from refdeq_numba.fused_rows import ACTIVATIONS
 from refdeq_numba.tuning import crossovers
 

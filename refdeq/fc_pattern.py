@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from refdeq.graph import Graph, Node
 from refdeq.ops import OPS
-from refdeq_numba.fused_rows import ACTIVATIONS
 
-__all__ = ["Pattern", "UnmatchedError", "match"]
+__all__ = ["ACTIVATIONS", "Pattern", "UnmatchedError", "match"]
+
+ACTIVATIONS = ("Identity", "Relu", "LeakyRelu", "Tanh", "Sigmoid", "Sin", "Cos")
+"""ONNX operators that the pattern knows."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Pattern:
 
 
 class UnmatchedError(Exception):
-    """The graph is not of the pattern; the message says where it departs from it. Never leaves this package."""
+    """The graph is not of the pattern; the message says where it departs from it. A plan turns it into a refusal."""
 
 
 class _Chain:
