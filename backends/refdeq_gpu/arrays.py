@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from refdeq.errors import ShapeError
+
 __all__ = ["DeviceArray"]
 
 
@@ -48,6 +50,18 @@ class DeviceArray:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def reshape(self, *shape: int) -> DeviceArray:
+        """The same memory with another shape; one length may be -1.
+
+        >>> DeviceArray(np.zeros(6), (6,), "float64").reshape(-1, 2)
+        DeviceArray((3, 2), float64)
+        """
+        known = math.prod(length for length in shape if length >= 0)
+        sizes = tuple(self.size // max(1, known) if length < 0 else length for length in shape)
+        if math.prod(sizes) != self.size:
+            raise ShapeError("shape", expected=f"{self.size} elements", got=shape)
+        return DeviceArray(self.buffer, sizes, self.dtype, self.stream)
 
     def __repr__(self) -> str:
         return f"DeviceArray({self.shape}, {self.dtype})"

@@ -1,5 +1,7 @@
-"""What a device must offer to the host side of both GPU backends: memory, copies, launches. Two backends implement it, each on the
-real device and simulated on the CPU."""
+"""What a device must offer to the host side of both GPU backends: memory, copies, launches.
+
+Two backends implement it, each on the real device and simulated on the CPU.
+"""
 
 from __future__ import annotations
 

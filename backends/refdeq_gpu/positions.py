@@ -5,6 +5,7 @@ An index array is what the operator itself makes of the numbers 0, 1, 2, ... All
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,7 +48,7 @@ def concatenated(shapes: Sequence[Shape], attributes: Mapping[str, Any]) -> list
     origin = _flat(OPS["Concat"].forward(numbered, attributes))
     target = np.empty_like(origin)
     target[origin] = np.arange(len(origin))
-    return [target[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [target[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def reduced(shape: Shape, axes: Sequence[int]) -> np.ndarray:
@@ -69,7 +70,8 @@ def groups(shape: Shape, granularity: str, tile: tuple[int, int, int] | None) ->
     """
     if granularity == "element" or (granularity == "channel" and len(shape) == 1):
         return None
-    whole = {"sample": shape, "channel": (1, *shape[1:]), "pixel": (shape[0], *(1,) * (len(shape) - 1))}
+    whole: dict[str, Shape] = {"sample": shape, "channel": (1, *shape[1:]), "pixel": (shape[0], *(1,) * (len(shape) - 1))}
+    blocks: Shape
     if granularity == "tile":
         height, width, channels = tile if tile is not None else (1, 1, 1)
         blocks = (channels, height, width) if len(shape) == 3 else (channels, width)

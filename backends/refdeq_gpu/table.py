@@ -1,13 +1,13 @@
 """The table of kernels: name, arguments and meaning, the same for both languages they are written in.
 
-An argument is ``name:kind``. ``T`` is the real type that a module is compiled for (float32 or float64); a star marks an array, flat
-and C-contiguous; ``i32``, ``i64``, ``f64``, ``u8`` are what they say. ``rows`` holds the ascending indices of the active samples,
-``count`` of them; samples that are not listed are neither read nor written. A sample is a row of `n` elements, so that element k
-of sample b is ``x[b * n + k]``.
+An argument is ``name:kind``. ``T`` is the real type that a module is compiled for (float32 or float64); a star marks an array,
+flat and C-contiguous; ``i32``, ``i64``, ``f64``, ``u8`` are what they say. ``rows`` holds the ascending indices of the active
+samples, ``count`` of them; samples that are not listed are neither read nor written. A sample is a row of `n` elements, so that
+element k of sample b is ``x[b * n + k]``.
 
-How a kernel is launched is part of its meaning: *flat* kernels go over ``count * n`` elements by a grid-stride loop and run with
-any grid and block; *row* kernels have one block of :data:`ROW_THREADS` threads for each entry of `rows`; *warp* kernels one block
-of 32 threads for each.
+How a kernel is launched is part of its meaning: *flat* kernels go over ``count * n`` elements by a grid-stride loop and run
+with any grid and block; *row* kernels have one block of :data:`ROW_THREADS` threads for each entry of `rows`; *warp* kernels
+one block of 32 threads for each.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def kernel_names(language: str) -> tuple[str, ...]:
     return tuple(name for name, kernel in all_kernels().items() if language in kernel.languages)
 
 
-# Moves: bits are copied, nothing is rounded ------------------------------------------------------------------------------------
+# Moves: bits are copied, nothing is rounded -----------------------------------------------------------------------------------
 define("moves", "flat", "fill", f"{_R} value:T out:T*", "out[b, k] = value")
 define("moves", "flat", "fill_flags", f"{_R} value:i32 out:u8*", "out[b, k] = value (0 or 1)")
 define("moves", "flat", "clear_words", "count:i64 out:i32*", "out[i] = 0 for i < count; no samples")
@@ -127,7 +127,7 @@ define("moves", "flat", "move", f"{_R} x:T* x_width:i64 x_at:i64 out:T* out_widt
 define("moves", "tile", "transpose", "height:i32 width:i32 x:T* out:T*",
        "out[j * height + i] = x[i * width + j], by tiles of 32 x 32 in shared memory (33 columns); blocks of (32, 8)")  # fmt: skip
 
-# Elementwise: one rounding per operation, never contracted ----------------------------------------------------------------------
+# Elementwise: one rounding per operation, never contracted --------------------------------------------------------------------
 define("elementwise", "flat", "neg", f"{_R} x:T* out:T*", "-x")
 define("elementwise", "flat", "relu", f"{_R} x:T* out:T*", "+0 where x <= 0, else x (NaN stays)")
 define("elementwise", "flat", "leaky_relu", f"{_R} x:T* alpha:T out:T*", "alpha * x where x < 0, else x")
@@ -146,7 +146,7 @@ for _op in ("tanh", "sigmoid", "sin", "cos", "exp"):
     define("activations", "flat", f"{_op}", f"{_R} x:T* out:T*",
            f"strict {_op} of refdeq.scalar in float64, rounded once to T (N-8), never contracted")  # fmt: skip
 
-# Gates --------------------------------------------------------------------------------------------------------------------------
+# Gates ------------------------------------------------------------------------------------------------------------------------
 _CHOICES = "compare:i32 memory:i32 delta_dtype:i32 feedback_format:i32"
 define("gates", "flat", "gate", f"{_R} u:T* threshold:T* {_CHOICES} r:T* mask:u8* d:T*",
        "a gate of elements (D-1 to D-4): decide, write mask and gated difference, update r; choices as in refdeq_gpu.choices")  # fmt: skip
@@ -160,7 +160,7 @@ define("gates", "row", "count_nonzero", f"{_R} values:T* out:i64*", "out[b] = nu
 define("gates", "row", "list_sent", f"{_R} mask:u8* index:i32* length:i32*",
        "index[b * n + t] = t-th sent element of sample b, ascending, by ballots and prefix sums; length[b] = how many")  # fmt: skip
 
-# Sums: N-6 without, N-7 with fused multiply-add --------------------------------------------------------------------------------
+# Sums: N-6 without, N-7 with fused multiply-add -------------------------------------------------------------------------------
 for _suffix, _text in (("", "a = fl(a + fl(w d))"), ("_fma", "a = fma(w, d, a)")):
     define("sums", "tile", f"gemm_listed{_suffix}",
            "rows:i32* count:i64 inner:i64 n:i64 d:T* index:i32* length:i32* weight:T* a:T*",
@@ -180,7 +180,7 @@ for _suffix, _text in (("", "a = fl(a + fl(w d))"), ("_fma", "a = fma(w, d, a)")
            f"a (B, outputs, oh, ow) += Conv over sent elements, order (kh, kw, c), padded taps absent: {_text}; "
            "weight (outputs, channels / group, kh, kw); flat over count * outputs * oh * ow")  # fmt: skip
 
-# Norms: the pinned tree of S-2 --------------------------------------------------------------------------------------------------
+# Norms: the pinned tree of S-2 ------------------------------------------------------------------------------------------------
 define("norms", "warp", "residual_part", f"{_R} f:T* z:T* offset:i64 is_linf:i32 lanes:f64* lanes_of_f:f64*",
        "lane l of lanes (B, 32) goes on with the elements k of this part with (offset + k) % 32 == l, ascending: squares of "
        "float64(f) - float64(z), and of f; linf: largest magnitude of its elements, NaN wins")  # fmt: skip

@@ -1,0 +1,111 @@
+"""Sums of linear nodes on a device: lists of sent columns, dense products, convolutions (N-6, N-7, D-7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from refdeq.ops.conv import conv_geometry
+from refdeq_gpu.arrays import DeviceArray
+from refdeq_gpu.device import Device
+from refdeq_gpu.launching import Launcher, flat_grid
+from refdeq_gpu.workspace import Workspace
+
+__all__ = ["Sums"]
+
+_LISTED_OUTPUTS, _DENSE_OUTPUTS, _DENSE_ROWS = 128, 32, 8
+
+
+class Sums:
+    """Accumulates of Gemm, Conv and MatMul.
+
+    Parameters
+    ----------
+    device : Device
+    workspace : Workspace
+    order : {"strict", "fast"}
+        Strict order rounds every product and every sum; fast order has one fused multiply-add per term, in the same order.
+    """
+
+    def __init__(self, device: Device, workspace: Workspace, order: str) -> None:
+        self._device, self._workspace = device, workspace
+        self._launch = Launcher(device, workspace)
+        self._suffix = "_fma" if order == "fast" else ""
+        self._by_input: dict[int, tuple[DeviceArray, DeviceArray]] = {}
+
+    def gemm(
+        self, active: np.ndarray, d: DeviceArray, mask: DeviceArray | None, weight: DeviceArray, by_output: bool, a: DeviceArray
+    ) -> None:
+        """``a += d @ B`` over the sent columns; `by_output` says that the weight is stored as (N, K)."""
+        inner, n = d.shape[1], a.shape[1]
+        rows, count = self._workspace.rows(active)
+        if count == 0 or inner == 0 or n == 0:
+            return
+        columns = self._stored_by_input(weight) if by_output else weight
+        if mask is None:
+            grid = -(-n // _DENSE_OUTPUTS), -(-count // _DENSE_ROWS)
+            dense = rows, count, inner, n, d, columns, a
+            self._launch.tiles(f"gemm_dense{self._suffix}", grid, (_DENSE_OUTPUTS, _DENSE_ROWS), *dense, dtype=a.dtype)
+            return
+        index = self._workspace.room("index", (len(d), inner), "int32")
+        length = self._workspace.room("length", (len(d),), "int32")
+        self._launch.samples("list_sent", active, inner, mask, index, length)
+        grid = -(-n // _LISTED_OUTPUTS), count
+        arguments = rows, count, inner, n, d, index, length, columns, a
+        self._launch.tiles(f"gemm_listed{self._suffix}", grid, _LISTED_OUTPUTS, *arguments, dtype=a.dtype)
+
+    def _stored_by_input(self, weight: DeviceArray) -> DeviceArray:
+        """The (N, K) weight as (K, N): whole columns lie together. Kept as long as the weight, which nobody writes to."""
+        kept = self._by_input.get(id(weight))
+        if kept is not None and kept[0] is weight:
+            return kept[1]
+        height, width = weight.shape
+        turned = self._device.empty((width, height), weight.dtype)
+        grid = -(-width // 32), -(-height // 32)
+        self._launch.tiles("transpose", grid, (32, 8), height, width, weight, turned, dtype=weight.dtype)
+        self._by_input[id(weight)] = weight, turned
+        return turned
+
+    def conv(
+        self,
+        active: np.ndarray,
+        d: DeviceArray,
+        mask: DeviceArray | None,
+        weight: DeviceArray,
+        attributes: Mapping[str, Any],
+        a: DeviceArray,
+    ) -> None:
+        """``a += Conv(d, W)`` over the sent elements; one spatial axis is treated as an image of height 1."""
+        rows, count = self._workspace.rows(active)
+        if count == 0:
+            return
+        strides, before, _, dilations = conv_geometry(d.ndim - 2, attributes, weight.shape[2:])
+        flat = d.ndim == 3
+        image, target, taps = ((1, *x.shape[2:]) if flat else x.shape[2:] for x in (d, a, weight))
+        steps, pads, spread = ((1, *strides), (0, *before), (1, *dilations)) if flat else (strides, before, dilations)
+        geometry = d.shape[1], *image, a.shape[1], *target, *taps, *steps, *pads, *spread, attributes["group"]
+        total = count * math.prod(a.shape[1:])
+        sent = d if mask is None else mask
+        masked = 0 if mask is None else 1
+        flags = self._workspace.room("flags", (1,), "bool") if mask is None else sent
+        arguments = rows, count, *geometry, masked, d, flags, weight, a
+        self._launch.tiles(f"conv{self._suffix}", flat_grid(total), 256, *arguments, dtype=a.dtype)
+
+    def matmul(
+        self,
+        active: np.ndarray,
+        sizes: tuple[int, int, int, int],
+        left: tuple[DeviceArray, int, DeviceArray],
+        right: tuple[DeviceArray, int, DeviceArray],
+        out: DeviceArray,
+    ) -> None:
+        """Matrix products of every sample: (products, height, inner, width); operands as (array, step, picks)."""
+        rows, count = self._workspace.rows(active)
+        total = count * sizes[0] * sizes[1] * sizes[3]
+        if total == 0:
+            return
+        arguments = rows, count, *sizes, left[1], left[2], left[0], right[1], right[2], right[0], out
+        self._launch.tiles(f"matmul{self._suffix}", flat_grid(total), 256, *arguments, dtype=out.dtype)
