@@ -1,6 +1,7 @@
 """The primitives of :class:`refdeq.kernels.Kernels` on a device: shapes and choices here, arithmetic in the kernels.
 
-Everything is launched in order on one stream. The host waits only where a result is handed to it: a download, the counters, the residual and the inner products.
+Everything is launched in order on one stream. The host waits only where a result is handed to it: a download, the counters,
+the residual and the inner products.
 """
 
 from __future__ import annotations
