@@ -14,7 +14,19 @@ import typer
 
 __all__ = ["collect", "info"]
 
-PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "safetensors", "typer", "rich", "matplotlib", "onnx")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "llvmlite",
+    "numba-cuda",
+    "cupy-cuda13x",
+    "safetensors",
+    "typer",
+    "rich",
+    "matplotlib",
+    "onnx",
+)
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -112,10 +124,11 @@ def _backend(name: str) -> dict[str, Any]:
         backend = load_backend(name)
     except BackendUnavailableError as error:
         return {"name": name, "available": False, "reason": error.reason, "hint": error.hint}
-    declared = backend.info
+    declared, facts = backend.info, dict(backend.describe())
     return {
         "name": name,
         "available": True,
+        "simulated": facts.get("device", "").startswith("simulated"),
         "summary": declared.summary,
         "orders": list(declared.orders),
         "dtypes": list(declared.dtypes),
@@ -125,7 +138,7 @@ def _backend(name: str) -> dict[str, Any]:
         "fast_activation": declared.fast_activation if "fast" in declared.orders else None,
         "activation_ulp": declared.activation_ulp,
         "fused": declared.fused,
-        "facts": dict(backend.describe()),
+        "facts": facts,
     }
 
 
@@ -169,7 +182,7 @@ def _show(facts: dict[str, Any]) -> None:
         general.add_row(Text(label), Text(value))
     backends = Table("backend", "state", "declares", title="Backends", title_justify="left")
     for entry in facts["backends"]:
-        state = "available" if entry["available"] else "cannot run"
+        state = "cannot run" if not entry["available"] else "simulated" if entry["simulated"] else "available"
         backends.add_row(*(Text(text) for text in (entry["name"], state, _backend_text(entry))))
     models = Table("model", "samples", "cell", title="Trained models", title_justify="left")
     for model in facts["models"]:
