@@ -1,0 +1,288 @@
+// Convolution over lists of tiles: pack what is sent, list what reaches each tile of outputs, accumulate the listed tiles.
+// Nothing is added twice or by two blocks, so that no result depends on the grid.
+
+#include "async.cuh"
+#include "conv_lists.cuh"
+
+constexpr unsigned EVERY_LANE = 0xFFFFFFFFu;
+constexpr int PACKERS = 256, LISTERS = 128;
+
+// Packing -----------------------------------------------------------------------------------------------------------------------
+
+// Strips of four sites, eight of each warp's ballot of 32 sites: bit s says whether one of them sends.
+__device__ unsigned strips_of(unsigned sites) {
+    unsigned strips = 0;
+    for (int s = 0; s < 8; s++) strips |= (sites >> 4 * s & 15u) != 0 ? 1u << s : 0u;
+    return strips;
+}
+
+// One block per input tile and word of channels: differences with channels last where a site sends something of the word (what
+// is not sent is +0 there), one bit per channel and site, one bit per strip.
+extern "C" __global__ void __launch_bounds__(PACKERS) tile_pack(
+    const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const REAL* __restrict__ d,
+    const unsigned char* __restrict__ mask, REAL* __restrict__ delta, int* __restrict__ sent, int* __restrict__ tile_words) {
+    __shared__ REAL turned[SITES][WORD + 1];
+    __shared__ unsigned halves[2][SITES], strips[SITES / 32];
+    const Conv conv = CONV_OF_ARGUMENTS;
+    const int thread = threadIdx.x, site = thread % SITES, half = thread / SITES, inputs = channels / group;
+    const int items = count * conv.in_tiles() * conv.all_words();  // the host keeps it below 2^31
+    for (int item = blockIdx.x; item < items; item += gridDim.x) {
+        const int word = item % conv.all_words(), tile = item / conv.all_words() % conv.in_tiles();
+        const long long entry = item / conv.all_words() / conv.in_tiles();
+        const int y = tile / conv.in_across() * TILE_ROWS + site / TILE_COLUMNS;
+        const int x = tile % conv.in_across() * TILE_COLUMNS + site % TILE_COLUMNS;
+        const int first = word % conv.words() * WORD + half * (WORD / 2);
+        unsigned bits = 0;
+        for (int k = 0; k < WORD / 2; k++) {
+            REAL value = 0;
+            if (y < height && x < width && first + k < inputs) {
+                const long long channel = word / conv.words() * inputs + first + k;
+                const long long at = (rows[entry] * (long long)channels + channel) * conv.sites() + (long long)y * width + x;
+                if (mask[at]) {
+                    bits |= 1u << (half * (WORD / 2) + k);
+                    value = d[at];
+                }
+            }
+            turned[site][half * (WORD / 2) + k] = value;
+        }
+        halves[half][site] = bits;
+        __syncthreads();
+        const unsigned own = halves[0][site] | halves[1][site];
+        const unsigned ballot = __ballot_sync(EVERY_LANE, own != 0);
+        if (half == 0) {
+            if (y < height && x < width) sent[(entry * conv.sites() + (long long)y * width + x) * conv.all_words() + word] = own;
+            if (thread % 32 == 0) strips[thread / 32] = strips_of(ballot);
+        }
+        for (int s = thread / 32; s < SITES; s += PACKERS / 32) {
+            if ((halves[0][s] | halves[1][s]) == 0) continue;
+            const int to_y = tile / conv.in_across() * TILE_ROWS + s / TILE_COLUMNS;
+            const int to_x = tile % conv.in_across() * TILE_COLUMNS + s % TILE_COLUMNS;
+            const long long to = (entry * conv.sites() + (long long)to_y * width + to_x) * conv.all_words() + word;
+            delta[to * WORD + thread % 32] = turned[s][thread % 32];
+        }
+        __syncthreads();
+        if (thread == 0) tile_words[item] = strips[0] | strips[1] << 8 | strips[2] << 16 | strips[3] << 24;
+        __syncthreads();
+    }
+}
+
+// Listing -----------------------------------------------------------------------------------------------------------------------
+
+// Position of this thread among the threads of the block that are `listed`, and how many there are; every thread must call.
+__device__ int rank_in_block(bool listed, int* totals, int& all) {
+    const unsigned ballot = __ballot_sync(EVERY_LANE, listed);
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    if (lane == 0) totals[warp] = __popc(ballot);
+    __syncthreads();
+    int before = __popc(ballot & ((1u << lane) - 1));
+    all = 0;
+    for (int w = 0; w < (int)blockDim.x / 32; w++) {
+        if (w < warp) before += totals[w];
+        all += totals[w];
+    }
+    __syncthreads();  // totals are written again
+    return before;
+}
+
+// One block per job: the ascending codes (tap * words + word) of what may reach its tile.
+extern "C" __global__ void __launch_bounds__(LISTERS) tile_list(
+    long long count, CONV_ARGUMENTS, int everything, const int* __restrict__ tile_words, int* __restrict__ list,
+    int* __restrict__ length) {
+    __shared__ int totals[LISTERS / 32];
+    const Conv conv = CONV_OF_ARGUMENTS;
+    const int codes = conv.taps() * conv.words(), jobs = count * conv.tiles() * group;
+    for (int number = blockIdx.x; number < jobs; number += gridDim.x) {
+        const Job job(conv, number);
+        int found = 0;
+        for (int start = 0; start < codes; start += LISTERS) {
+            const int code = start + threadIdx.x;
+            const bool listed =
+                code < codes && (everything || reaches(conv, job, code / conv.words(), code % conv.words(), tile_words));
+            int all;
+            const int rank = rank_in_block(listed, totals, all);
+            if (listed) list[(long long)number * codes + found + rank] = code;
+            found += all;
+        }
+        if (threadIdx.x == 0) length[number] = found;
+    }
+}
+
+// One block: the ascending numbers of the jobs whose lists are not empty; number[0] of them, and number[1] codes in all.
+extern "C" __global__ void __launch_bounds__(LISTERS) tile_jobs(
+    long long jobs, const int* __restrict__ length, int* __restrict__ job, long long* __restrict__ number) {
+    __shared__ int totals[LISTERS / 32];
+    __shared__ long long codes[LISTERS];
+    long long found = 0, own = 0;
+    for (long long start = 0; start < jobs; start += LISTERS) {
+        const long long candidate = start + threadIdx.x;
+        const int many = candidate < jobs ? length[candidate] : 0;
+        int all;
+        const int rank = rank_in_block(many > 0, totals, all);
+        if (many > 0) job[found + rank] = candidate;
+        found += all;
+        own += many;
+    }
+    codes[threadIdx.x] = own;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        for (int thread = 1; thread < LISTERS; thread++) own += codes[thread];
+        number[0] = found;
+        number[1] = own;
+    }
+}
+
+// Weights ------------------------------------------------------------------------------------------------------------------------
+
+// (outputs, channels / group, taps) as (group, tap, channel of whole words, output of whole blocks), the rest zeros.
+extern "C" __global__ void tile_weight(
+    int outputs, int inputs, int taps, int group, int padded_inputs, int padded_outputs, const REAL* __restrict__ weight,
+    REAL* __restrict__ packed) {
+    const long long size = (long long)group * taps * padded_inputs * padded_outputs;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += (long long)gridDim.x * blockDim.x) {
+        const int output = i % padded_outputs, input = i / padded_outputs % padded_inputs;
+        const int tap = i / padded_outputs / padded_inputs % taps, g = i / padded_outputs / padded_inputs / taps;
+        const bool is_there = output < outputs / group && input < inputs;
+        const long long row = (long long)g * (outputs / group) + output;
+        packed[i] = is_there ? weight[(row * inputs + input) * taps + tap] : (REAL)0;
+    }
+}
+
+// Accumulating ------------------------------------------------------------------------------------------------------------------
+
+constexpr int OUTPUTS = 64, THREADS = 256;
+constexpr int PIECE = 16 / sizeof(REAL);       // elements of one asynchronous copy
+constexpr int CHUNK = 128 / sizeof(REAL);      // channels staged at a time
+constexpr int PARTS = WORD / CHUNK;            // of a word
+constexpr int ROW = CHUNK + PIECE;             // a site's row in shared memory: eight neighbours lie in different banks
+constexpr int RESIDENT = sizeof(REAL) == 4 ? 2 : 1;  // blocks that share a multiprocessor
+constexpr int OWN_SITES = 4, OWN_OUTPUTS = 8;  // of a thread
+
+struct Stage {
+    REAL delta[SITES * ROW];
+    REAL weight[CHUNK * OUTPUTS];
+    unsigned sent[SITES];
+};
+
+struct alignas(16) Four {
+    REAL of[4];
+};
+
+// Start the copies of one part of a listed word: weights, and the pieces of four channels or two in which a site sends.
+__device__ void stage_part(const Conv& conv, const Job& job, int code, int part, int block, const REAL* __restrict__ delta,
+                           const int* __restrict__ sent, const REAL* __restrict__ weight, Stage& stage) {
+    const int tap = code / conv.words(), word = code % conv.words(), padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS;
+#pragma unroll 1
+    for (int k = threadIdx.x; k < SITES * (CHUNK / PIECE); k += THREADS) {
+        const int site = k / (CHUNK / PIECE), piece = k % (CHUNK / PIECE);
+        const int source = conv.source(job.row(conv, site), job.column(conv, site), tap);
+        unsigned bits = 0;
+        if (source >= 0) {
+            const long long at = (job.entry * conv.sites() + source) * conv.all_words() + job.group * conv.words() + word;
+            bits = (unsigned)sent[at] >> part * CHUNK & (unsigned)((1ull << CHUNK) - 1);
+            if (bits >> piece * PIECE & ((1u << PIECE) - 1))
+                cp_async_16(&stage.delta[site * ROW + piece * PIECE], &delta[at * WORD + part * CHUNK + piece * PIECE]);
+        }
+        if (piece == 0) stage.sent[site] = bits;
+    }
+    const long long rows = ((long long)job.group * conv.taps() + tap) * conv.words() * WORD + word * WORD + part * CHUNK;
+    const REAL* const from = weight + rows * padded * OUTPUTS + block * OUTPUTS;
+#pragma unroll 1
+    for (int k = threadIdx.x; k < CHUNK * OUTPUTS / PIECE; k += THREADS) {
+        const int row = k / (OUTPUTS / PIECE), piece = k % (OUTPUTS / PIECE);
+        cp_async_16(&stage.weight[row * OUTPUTS + piece * PIECE], &from[(long long)row * padded * OUTPUTS + piece * PIECE]);
+    }
+}
+
+// Add the staged channels, ascending; what a site does not send is not added to it (D-7).
+template <bool FUSED>
+__device__ void add_part(const Stage& stage, int first_site, int first_output, REAL (&own)[OWN_SITES][OWN_OUTPUTS]) {
+    unsigned bits[OWN_SITES], any = 0;
+    for (int i = 0; i < OWN_SITES; i++) any |= bits[i] = stage.sent[first_site + 32 * i];
+#pragma unroll 1
+    for (int c = 0; c < CHUNK; c += 4) {
+        if (!__any_sync(EVERY_LANE, any >> c & 15u)) continue;
+        Four values[OWN_SITES];
+#pragma unroll
+        for (int i = 0; i < OWN_SITES; i++) values[i] = *(const Four*)&stage.delta[(first_site + 32 * i) * ROW + c];
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const Four low = *(const Four*)&stage.weight[(c + k) * OUTPUTS + first_output];
+            const Four high = *(const Four*)&stage.weight[(c + k) * OUTPUTS + first_output + 4];
+#pragma unroll
+            for (int i = 0; i < OWN_SITES; i++) {
+                if (!(bits[i] >> (c + k) & 1u)) continue;
+#pragma unroll
+                for (int j = 0; j < OWN_OUTPUTS; j++) {
+                    const REAL w = j < 4 ? low.of[j] : high.of[j - 4];
+                    own[i][j] = FUSED ? fma(w, values[i].of[k], own[i][j]) : own[i][j] + w * values[i].of[k];
+                }
+            }
+        }
+    }
+}
+
+// Read or write a thread's accumulators, channels first.
+template <bool IS_STORE>
+__device__ void move_own(const Conv& conv, const Job& job, long long sample, int first_site, int first_output, REAL* a,
+                         REAL (&own)[OWN_SITES][OWN_OUTPUTS]) {
+    const int each = conv.outputs / conv.group;
+#pragma unroll
+    for (int i = 0; i < OWN_SITES; i++) {
+        const int y = job.row(conv, first_site + 32 * i), x = job.column(conv, first_site + 32 * i);
+#pragma unroll
+        for (int j = 0; j < OWN_OUTPUTS; j++) {
+            const int output = first_output + j;
+            const bool is_there = y < conv.out_height && x < conv.out_width && output < each;
+            const long long plane = sample * conv.outputs + job.group * each + output;
+            const long long at = (plane * conv.out_height + y) * conv.out_width + x;
+            if (IS_STORE && is_there) a[at] = own[i][j];
+            if (!IS_STORE) own[i][j] = is_there ? a[at] : (REAL)0;
+        }
+    }
+}
+
+template <bool FUSED>
+__device__ void accumulate_tiles(const Conv& conv, const int* rows, const REAL* delta, const int* sent, const REAL* weight,
+                                 const int* list, const int* length, const int* jobs, const long long* number, REAL* a) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    Stage* const stages = (Stage*)memory;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int first_site = warp % 4 * 8 + lane % 8, own_output = (warp / 4 * 4 + lane / 8) * OWN_OUTPUTS;
+    const int blocks = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS, codes = conv.taps() * conv.words();
+    const int items = number[0] * blocks;
+    for (int item = blockIdx.x; item < items; item += gridDim.x) {
+        const int which = jobs[item / blocks], block = item % blocks;
+        const Job job(conv, which);
+        const int* const listed = list + (long long)which * codes;
+        const int steps = length[which] * PARTS, first_output = block * OUTPUTS + own_output;
+        REAL own[OWN_SITES][OWN_OUTPUTS];
+        move_own<false>(conv, job, rows[job.entry], first_site, first_output, a, own);
+        stage_part(conv, job, listed[0], 0, block, delta, sent, weight, stages[0]);
+        cp_async_commit();
+#pragma unroll 1
+        for (int step = 0; step < steps; step++) {
+            const int next = step + 1;
+            if (next < steps)
+                stage_part(conv, job, listed[next / PARTS], next % PARTS, block, delta, sent, weight, stages[next % 2]);
+            cp_async_commit();  // an empty group at the end keeps the count
+            cp_async_wait<1>();
+            __syncthreads();
+            add_part<FUSED>(stages[step % 2], first_site, own_output, own);
+            __syncthreads();  // the stage is written again
+        }
+        // Read again, so that 32 addresses are worked out again instead of being kept in registers all along.
+        const Job same(conv, *(const volatile int*)&jobs[item / blocks]);
+        move_own<true>(conv, same, rows[same.entry], first_site, first_output, a, own);
+    }
+}
+
+#define TILES_KERNEL(NAME, FUSED)                                                                                            \
+    extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) NAME(                                                    \
+        const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const REAL* __restrict__ delta,                       \
+        const int* __restrict__ sent, const REAL* __restrict__ weight, const int* __restrict__ list,                         \
+        const int* __restrict__ length, const int* __restrict__ job, const long long* __restrict__ number,                   \
+        REAL* __restrict__ a) {                                                                                              \
+        accumulate_tiles<FUSED>(CONV_OF_ARGUMENTS, rows, delta, sent, weight, list, length, job, number, a);                 \
+    }
+TILES_KERNEL(conv_tiles, false)
+TILES_KERNEL(conv_tiles_fma, true)

@@ -1,0 +1,250 @@
+"""K3: convolutions over lists of tiles: what is not sent is neither loaded nor multiplied, tile by tile (N-6, N-7, D-7).
+
+A gate's result is packed with channels last, and for every strip of sites and every word of 32 channels one bit says whether
+anything of it is sent. From these bits every tile of outputs gets the ascending list of (tap, word of channels) that may reach
+it; tiles without any are left alone. Blocks then go through the listed tiles, each with its accumulators in registers from the
+first word to the last. Every sum is formed by one thread in the order of the reference, so that strict order is bit-identical
+whatever is listed: an empty word costs time and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+
+from refdeq.ops.conv import conv_geometry
+from refdeq.registry import Plan, PlanRequest, Refusal
+from refdeq_gpu.arrays import DeviceArray
+from refdeq_gpu.device import Device
+from refdeq_gpu.workspace import Workspace
+
+__all__ = ["Geometry", "TileConv", "offer"]
+
+TILE_ROWS, TILE_COLUMNS, WORD, OUTPUTS = 8, 16, 32, 64
+_THREADS, _LISTERS, _MOST = 256, 128, 2**31 - 1
+_BLOCKS_PER_MULTIPROCESSOR = 2
+LEAST_CHANNELS = 8
+"""Channels of a group, of inputs and of outputs, below which most of a word or of a block of outputs would be filling."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of a convolution of images, in the order in which kernels take them.
+
+    >>> Geometry.of((1, 40, 9, 17), (70, 40, 1, 5), (1, 70, 9, 17), {"pads": (0, 2, 0, 2), "strides": None, "dilations": None,
+    ...                                                            "kernel_shape": None, "group": 1}).words
+    2
+    """
+
+    channels: int
+    height: int
+    width: int
+    outputs: int
+    out_height: int
+    out_width: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    pad_h: int
+    pad_w: int
+    dilation_h: int
+    dilation_w: int
+    group: int
+
+    @classmethod
+    def of(cls, d: tuple[int, ...], weight: tuple[int, ...], a: tuple[int, ...], attributes: Mapping[str, Any]) -> Geometry:
+        """Geometry of a Conv from the shapes of its (batched) input, weight and (batched) accumulator."""
+        strides, before, _, dilations = conv_geometry(2, attributes, weight[2:])
+        sizes: list[int] = [*d[1:], *a[1:], *weight[2:], *strides, *before, *dilations, attributes["group"]]
+        return cls(*sizes)
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions."""
+        return self.kernel_h * self.kernel_w
+
+    @property
+    def inputs(self) -> int:
+        """Channels of one group."""
+        return self.channels // self.group
+
+    @property
+    def words(self) -> int:
+        """Words of channels of one group."""
+        return -(-self.inputs // WORD)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of outputs of one sample."""
+        return -(-self.out_height // TILE_ROWS) * -(-self.out_width // TILE_COLUMNS)
+
+    @property
+    def in_tiles(self) -> int:
+        """Tiles of inputs of one sample."""
+        return -(-self.height // TILE_ROWS) * -(-self.width // TILE_COLUMNS)
+
+    @property
+    def codes(self) -> int:
+        """Entries of the list of a job that lists everything."""
+        return self.taps * self.words
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of outputs of one group."""
+        return -(-(self.outputs // self.group) // OUTPUTS)
+
+    def refusal(self, least_channels: int = LEAST_CHANNELS) -> str | None:
+        """What speaks against tiles, or None: such a convolution is served by the plain ``conv`` kernel of the op level.
+
+        >>> Geometry(2, 9, 9, 64, 9, 9, 7, 7, 1, 1, 3, 3, 1, 1, 1).refusal()
+        '2 input channels per group fill too little of a word of 32'
+        """
+        outputs = self.outputs // self.group
+        if self.inputs < least_channels:
+            return f"{self.inputs} input channels per group fill too little of a word of {WORD}"
+        if outputs < least_channels:
+            return f"{outputs} output channels per group fill too little of a block of {OUTPUTS}"
+        if self.group > 1 and self.inputs % WORD:
+            return f"{self.group} groups of {self.inputs} input channels leave words of {WORD} partly empty"
+        return None
+
+
+class TileConv:
+    """Accumulates of gated Conv nodes over lists of tiles, on one device.
+
+    Parameters
+    ----------
+    device : Device
+    least_channels : int, optional
+        Channels per group below which a convolution is not taken.
+    everything : bool
+        List every tile and word, whatever is sent: the dense ablation. Bits are the same.
+    blocks : int, optional
+        Grid of the accumulating kernel; results never depend on it.
+
+    Examples
+    --------
+    ``TileConv(device).accumulate(rows, count, d, mask, weight, attributes, a, "strict")`` is False where the plain kernel has
+    to do the work (see :meth:`Geometry.refusal`), and True when the work is under way.
+    """
+
+    def __init__(
+        self, device: Device, *, least_channels: int = LEAST_CHANNELS, everything: bool = False, blocks: int | None = None
+    ) -> None:
+        self._device, self._workspace = device, Workspace(device)
+        self._least_channels, self._everything = least_channels, everything
+        self._blocks = blocks or _BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors
+        self._packed: dict[tuple[int, int], tuple[DeviceArray, DeviceArray]] = {}
+        self._listed: DeviceArray | None = None
+        self._possible = 0
+
+    def accumulate(
+        self,
+        rows: DeviceArray,
+        count: int,
+        d: DeviceArray,
+        mask: DeviceArray,
+        weight: DeviceArray,
+        attributes: Mapping[str, Any],
+        a: DeviceArray,
+        order: str,
+    ) -> bool:
+        """``a += Conv(d, weight)`` over the sent elements of the listed samples (N-6, N-7, D-7); False where it is not taken.
+
+        Parameters
+        ----------
+        rows : (B,) int32
+            The first `count` are the active samples, ascending.
+        d, mask : (B, C, H, W)
+            What a gate made; `d` is not read where `mask` is False.
+        weight : (M, C / group, kh, kw)
+            A constant: another layout of it is kept as long as this object lives.
+        attributes : mapping
+            Of the Conv node.
+        a : (B, M, oh, ow), changed in place
+        order : {"strict", "fast"}
+        """
+        if d.ndim != 4:  # one spatial axis would fill an eighth of a tile
+            return False
+        geometry = Geometry.of(d.shape, weight.shape, a.shape, attributes)
+        if geometry.refusal(self._least_channels) is not None or _too_large(geometry, count):
+            return False
+        if count == 0:
+            return True
+        delta, sent, lists = self._list(rows, count, d, mask, geometry)
+        suffix = "_fma" if order == "fast" else ""
+        arguments = [rows, count, *astuple(geometry), delta, sent, self._weight(weight, geometry), *lists, a]
+        self._device.launch(
+            f"conv_tiles{suffix}", self._grid(geometry, count), _THREADS, arguments, dtype=a.dtype, shared=_stages(a.dtype)
+        )
+        return True
+
+    def listed_share(self) -> float:
+        """Share of all (tile, tap, word) that the last call listed; waits for the device. 1.0 before the first call."""
+        if self._listed is None or self._possible == 0:
+            return 1.0
+        return float(self._device.download(self._listed)[1]) / self._possible
+
+    def _list(
+        self, rows: DeviceArray, count: int, d: DeviceArray, mask: DeviceArray, geometry: Geometry
+    ) -> tuple[DeviceArray, DeviceArray, tuple[DeviceArray, ...]]:
+        """Pack the differences and list what reaches which tile."""
+        room, dtype, numbers = self._workspace.room, d.dtype, astuple(geometry)
+        words, jobs = geometry.words * geometry.group, count * geometry.tiles * geometry.group
+        sites = geometry.height * geometry.width
+        delta = room("delta", (count, sites, words * WORD), dtype.name)
+        sent = room("sent", (count, sites, words), "int32")
+        strips = room("strips", (count, geometry.in_tiles, words), "int32")
+        items = count * geometry.in_tiles * words
+        self._launch("tile_pack", items, _THREADS, rows, count, *numbers, d, mask, delta, sent, strips, dtype=dtype)
+        codes = room("list", (jobs, geometry.codes), "int32")
+        length = room("length", (jobs,), "int32")
+        self._launch("tile_list", jobs, _LISTERS, count, *numbers, int(self._everything), strips, codes, length, dtype=dtype)
+        job, number = room("job", (jobs,), "int32"), room("number", (2,), "int64")
+        self._launch("tile_jobs", 1, _LISTERS, jobs, length, job, number, dtype=dtype)
+        self._listed, self._possible = number, jobs * geometry.codes
+        return delta, sent, (codes, length, job, number)
+
+    def _weight(self, weight: DeviceArray, geometry: Geometry) -> DeviceArray:
+        """The weight with outputs together, in whole words and blocks; kept as long as the weight."""
+        kept = self._packed.get((id(weight), geometry.group))
+        if kept is not None and kept[0] is weight:
+            return kept[1]
+        inputs, outputs = geometry.words * WORD, geometry.blocks * OUTPUTS
+        packed = self._device.empty((geometry.group, geometry.taps, inputs, outputs), weight.dtype)
+        sizes = geometry.outputs, geometry.inputs, geometry.taps, geometry.group, inputs, outputs
+        self._launch("tile_weight", -(-packed.size // _THREADS), _THREADS, *sizes, weight, packed, dtype=weight.dtype)
+        self._packed[id(weight), geometry.group] = weight, packed
+        return packed
+
+    def _grid(self, geometry: Geometry, count: int) -> int:
+        return min(self._blocks, count * geometry.tiles * geometry.group * geometry.blocks)
+
+    def _launch(self, kernel: str, blocks: int, threads: int, *arguments: DeviceArray | int, dtype: Any) -> None:
+        self._device.launch(kernel, min(blocks, 1 << 16), threads, list(arguments), dtype=dtype)
+
+
+def _stages(dtype: np.dtype[Any]) -> int:
+    """Bytes of the two stages of the accumulating kernel: rows of 128 bytes and 16 more, weights, one word per site."""
+    sites, channels = TILE_ROWS * TILE_COLUMNS, 128 // dtype.itemsize
+    return 2 * (sites * (128 + 16) + channels * OUTPUTS * dtype.itemsize + sites * 4)
+
+
+def _too_large(geometry: Geometry, count: int) -> bool:
+    """Whether a number of items does not fit into 32 bits."""
+    words = geometry.words * geometry.group
+    items = geometry.in_tiles * words, geometry.tiles * geometry.group * max(geometry.blocks, geometry.codes)
+    return count * max(items) > _MOST
+
+
+def offer(request: PlanRequest, device: Device, precision: str) -> Plan | Refusal:
+    """There is no whole-solve plan of convolutions: they are reached node by node, through :class:`TileConv`.
+
+    >>> offer(None, None, "float32").reason
+    'convolutions are evaluated node by node, gated ones over lists of tiles'
+    """
+    return Refusal("convolutions are evaluated node by node, gated ones over lists of tiles")
