@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["GOALS", "Goal", "Outcome", "evaluate", "table"]
+__all__ = ["GOALS", "Goal", "Outcome", "evaluate", "figure_of", "table"]
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,11 @@ def _judge(goal: Goal, entries: Sequence[Mapping[str, Any]]) -> Outcome:
         return Outcome(goal, "not measured", "")
     states, texts = [], []
     for point, required in goal.demands.items():
-        figures = [
-            figure
-            for entry in entries
-            if point in entry["id"].split("/")
-            for figure in [_figure(goal, entry)]
-            if figure is not None
-        ]
-        if not figures:
+        worst = figure_of(goal, point, entries)
+        if worst is None:
             states.append("not run")
             texts.append(f"{point}: not run")
             continue
-        worst = max(figures) if goal.id in AT_MOST else min(figures)
         is_met = worst <= required if goal.id in AT_MOST else worst >= required
         states.append("met" if is_met else "missed")
         texts.append(f"{point}: {worst:.3g}")
@@ -109,8 +102,18 @@ def _judge(goal: Goal, entries: Sequence[Mapping[str, Any]]) -> Outcome:
     return Outcome(goal, state, "; ".join(texts))
 
 
-def _figure(goal: Goal, entry: Mapping[str, Any]) -> float | None:
-    """The number a goal is about; a ratio within three times its A/A is none."""
+def figure_of(goal: Goal, point: str, entries: Sequence[Mapping[str, Any]]) -> float | None:
+    """The worst figure of a goal at a point; None where nothing was measured there.
+
+    A measurement belongs to a point that is one of the parts of its id, between slashes.
+    """
+    own = [entry for entry in entries if entry["goal"] == goal.id and point in entry["id"].split("/")]
+    figures = [figure for figure in map(_figure, own) if figure is not None]
+    return (max if goal.id in AT_MOST else min)(figures, default=None)
+
+
+def _figure(entry: Mapping[str, Any]) -> float | None:
+    """The number a measurement has; a ratio whose A/A is more than a third of its gain is none."""
     if "figure" in entry["error"]:
         return float(entry["error"]["figure"])
     ratio = entry["ratio"]

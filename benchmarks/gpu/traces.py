@@ -1,8 +1,8 @@
 """What a GPU could skip on real cells, counted on the CPU: ``python -m benchmarks.gpu.traces --json OUT``.
 
 A GPU skips rows, tiles of rows, columns of one row, not single numbers. For every evaluation of a solve of the trained cells
-this counts the shares of elements sent, of rows with anything sent, of 64-row tiles with such a row (rows as they come,
-and packed together as a kernel that swaps finished rows would have them), and the density inside those rows. Counts are exact and
+this counts the shares of elements sent, of rows with anything sent, of 64-row tiles with such a row (rows as they come, and
+packed together as a kernel that swaps finished rows would have them), and the density inside those rows. Counts are exact and
 do not depend on the machine.
 """
 
@@ -67,9 +67,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=0, help="samples of each model (default: all)")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    print(
-        f"{'model':14s} {'threshold':>9s} {'elements':>9s} {'rows':>7s} {'tiles':>7s} {'packed':>7s}   means over {options.budget}"
-    )
+    print(f"means over {options.budget} evaluations")
+    print(f"{'model':14s} {'threshold':>9s} {'elements':>9s} {'rows':>7s} {'tiles':>7s} {'packed':>7s}")
     for name in MODELS:
         for threshold in THRESHOLDS:
             found = count(name, threshold, options.budget, options.samples)
