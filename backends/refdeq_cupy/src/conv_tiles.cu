@@ -3,67 +3,16 @@
 
 #include "async.cuh"
 #include "conv_lists.cuh"
+#include "conv_pack.cuh"
 
-constexpr unsigned EVERY_LANE = 0xFFFFFFFFu;
-constexpr int PACKERS = 256, LISTERS = 128;
+constexpr int LISTERS = 128;
 
 // Packing -----------------------------------------------------------------------------------------------------------------------
 
-// Strips of four sites, eight of each warp's ballot of 32 sites: bit s says whether one of them sends.
-__device__ unsigned strips_of(unsigned sites) {
-    unsigned strips = 0;
-    for (int s = 0; s < 8; s++) strips |= (sites >> 4 * s & 15u) != 0 ? 1u << s : 0u;
-    return strips;
-}
-
-// One block per input tile and word of channels: differences with channels last where a site sends something of the word (what
-// is not sent is +0 there), one bit per channel and site, one bit per strip.
-extern "C" __global__ void __launch_bounds__(PACKERS) tile_pack(
+extern "C" __global__ void __launch_bounds__(PACKERS, 4) tile_pack(
     const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const REAL* __restrict__ d,
     const unsigned char* __restrict__ mask, REAL* __restrict__ delta, int* __restrict__ sent, int* __restrict__ tile_words) {
-    __shared__ REAL turned[SITES][WORD + 1];
-    __shared__ unsigned halves[2][SITES], strips[SITES / 32];
-    const Conv conv = CONV_OF_ARGUMENTS;
-    const int thread = threadIdx.x, site = thread % SITES, half = thread / SITES, inputs = channels / group;
-    const int items = count * conv.in_tiles() * conv.all_words();  // the host keeps it below 2^31
-    for (int item = blockIdx.x; item < items; item += gridDim.x) {
-        const int word = item % conv.all_words(), tile = item / conv.all_words() % conv.in_tiles();
-        const long long entry = item / conv.all_words() / conv.in_tiles();
-        const int y = tile / conv.in_across() * TILE_ROWS + site / TILE_COLUMNS;
-        const int x = tile % conv.in_across() * TILE_COLUMNS + site % TILE_COLUMNS;
-        const int first = word % conv.words() * WORD + half * (WORD / 2);
-        unsigned bits = 0;
-        for (int k = 0; k < WORD / 2; k++) {
-            REAL value = 0;
-            if (y < height && x < width && first + k < inputs) {
-                const long long channel = word / conv.words() * inputs + first + k;
-                const long long at = (rows[entry] * (long long)channels + channel) * conv.sites() + (long long)y * width + x;
-                if (mask[at]) {
-                    bits |= 1u << (half * (WORD / 2) + k);
-                    value = d[at];
-                }
-            }
-            turned[site][half * (WORD / 2) + k] = value;
-        }
-        halves[half][site] = bits;
-        __syncthreads();
-        const unsigned own = halves[0][site] | halves[1][site];
-        const unsigned ballot = __ballot_sync(EVERY_LANE, own != 0);
-        if (half == 0) {
-            if (y < height && x < width) sent[(entry * conv.sites() + (long long)y * width + x) * conv.all_words() + word] = own;
-            if (thread % 32 == 0) strips[thread / 32] = strips_of(ballot);
-        }
-        for (int s = thread / 32; s < SITES; s += PACKERS / 32) {
-            if ((halves[0][s] | halves[1][s]) == 0) continue;
-            const int to_y = tile / conv.in_across() * TILE_ROWS + s / TILE_COLUMNS;
-            const int to_x = tile % conv.in_across() * TILE_COLUMNS + s % TILE_COLUMNS;
-            const long long to = (entry * conv.sites() + (long long)to_y * width + to_x) * conv.all_words() + word;
-            delta[to * WORD + thread % 32] = turned[s][thread % 32];
-        }
-        __syncthreads();
-        if (thread == 0) tile_words[item] = strips[0] | strips[1] << 8 | strips[2] << 16 | strips[3] << 24;
-        __syncthreads();
-    }
+    pack_tiles(CONV_OF_ARGUMENTS, rows, count, d, mask, delta, sent, tile_words, [](REAL value) { return value; });
 }
 
 // Listing -----------------------------------------------------------------------------------------------------------------------
@@ -262,14 +211,14 @@ __device__ void accumulate_tiles(const Conv& conv, const int* rows, const REAL* 
 #pragma unroll 1
         for (int step = 0; step < steps; step++) {
             const int next = step + 1;
+            cp_async_wait<0>();
+            __syncthreads();  // this stage is there for everyone, and nobody is still in the other
             if (next < steps)
                 stage_part(conv, job, listed[next / PARTS], next % PARTS, block, delta, sent, weight, stages[next % 2]);
-            cp_async_commit();  // an empty group at the end keeps the count
-            cp_async_wait<1>();
-            __syncthreads();
+            cp_async_commit();
             add_part<FUSED>(stages[step % 2], first_site, own_output, own);
-            __syncthreads();  // the stage is written again
         }
+        __syncthreads();  // the next item writes the first stage
         // Read again, so that 32 addresses are worked out again instead of being kept in registers all along.
         const Job same(conv, *(const volatile int*)&jobs[item / blocks]);
         move_own<true>(conv, same, rows[same.entry], first_site, first_output, a, own);

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from refdeq.errors import ArgumentError
 from refdeq.ops.conv import conv_geometry
 from refdeq.registry import Plan, PlanRequest, Refusal
 from refdeq_gpu.arrays import DeviceArray
@@ -26,6 +27,10 @@ __all__ = ["Geometry", "TileConv", "offer"]
 TILE_ROWS, TILE_COLUMNS, WORD, OUTPUTS = 8, 16, 32, 64
 _THREADS, _LISTERS, _MOST = 256, 128, 2**31 - 1
 _BLOCKS_PER_MULTIPROCESSOR = 2
+_PRECISIONS = "full", "bf16x3"
+_LARGEST_BFLOAT16 = 2.0**127 * (2.0 - 2.0**-7)
+_NARROW_STAGES = 3 * (128 * 80 + 3 * OUTPUTS * 80 + 128 * 4)
+"""Bytes of the three stages on tensor cores: rows of 64 bytes and 16 more of sites and of three parts, one word per site."""
 LEAST_CHANNELS = 8
 """Channels of a group, of inputs and of outputs, below which most of a word or of a block of outputs would be filling."""
 
@@ -119,6 +124,9 @@ class TileConv:
     Parameters
     ----------
     device : Device
+    precision : {"full", "bf16x3"}
+        ``"bf16x3"``: differences that the caller knows to be bfloat16 numbers are multiplied on tensor cores, in fast order, in
+        float32, by weights that are sums of three bfloat16 numbers; what remains is as with ``"full"``.
     least_channels : int, optional
         Channels per group below which a convolution is not taken.
     everything : bool
@@ -133,12 +141,21 @@ class TileConv:
     """
 
     def __init__(
-        self, device: Device, *, least_channels: int = LEAST_CHANNELS, everything: bool = False, blocks: int | None = None
+        self,
+        device: Device,
+        *,
+        precision: str = "full",
+        least_channels: int = LEAST_CHANNELS,
+        everything: bool = False,
+        blocks: int | None = None,
     ) -> None:
-        self._device, self._workspace = device, Workspace(device)
+        if precision not in _PRECISIONS:
+            raise ArgumentError("precision", expected=f"one of {', '.join(_PRECISIONS)}", got=precision)
+        self._device, self._workspace, self._precision = device, Workspace(device), precision
         self._least_channels, self._everything = least_channels, everything
         self._blocks = blocks or _BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors
-        self._packed: dict[tuple[int, int], tuple[DeviceArray, DeviceArray]] = {}
+        self._packed: dict[tuple[int, int, bool], tuple[DeviceArray, DeviceArray]] = {}
+        self._narrow: dict[int, tuple[DeviceArray, bool]] = {}
         self._listed: DeviceArray | None = None
         self._possible = 0
 
@@ -152,6 +169,8 @@ class TileConv:
         attributes: Mapping[str, Any],
         a: DeviceArray,
         order: str,
+        *,
+        is_narrow: bool = False,
     ) -> bool:
         """``a += Conv(d, weight)`` over the sent elements of the listed samples (N-6, N-7, D-7); False where it is not taken.
 
@@ -167,6 +186,8 @@ class TileConv:
             Of the Conv node.
         a : (B, M, oh, ow), changed in place
         order : {"strict", "fast"}
+        is_narrow : bool
+            The gate has feedback memory in bfloat16, so that `d` holds such numbers (D-4).
         """
         if d.ndim != 4:  # one spatial axis would fill an eighth of a tile
             return False
@@ -175,12 +196,13 @@ class TileConv:
             return False
         if count == 0:
             return True
-        delta, sent, lists = self._list(rows, count, d, mask, geometry)
-        suffix = "_fma" if order == "fast" else ""
-        arguments = [rows, count, *astuple(geometry), delta, sent, self._weight(weight, geometry), *lists, a]
-        self._device.launch(
-            f"conv_tiles{suffix}", self._grid(geometry, count), _THREADS, arguments, dtype=a.dtype, shared=_stages(a.dtype)
-        )
+        on_tensor_cores = is_narrow and self._may_narrow(weight, order)
+        kind, shared = ("_bf16x3", _NARROW_STAGES) if on_tensor_cores else ("_fma" if order == "fast" else "", _stages(a.dtype))
+        delta, sent, lists = self._list(rows, count, d, mask, geometry, on_tensor_cores)
+        packed = self._weight(weight, geometry, on_tensor_cores)
+        arguments = [rows, count, *astuple(geometry), delta, sent, packed, *lists, a]
+        grid = min(self._blocks, count * geometry.tiles * geometry.group * geometry.blocks)
+        self._device.launch(f"conv_tiles{kind}", grid, _THREADS, arguments, dtype=a.dtype, shared=shared)
         return True
 
     def listed_share(self) -> float:
@@ -189,18 +211,30 @@ class TileConv:
             return 1.0
         return float(self._device.download(self._listed)[1]) / self._possible
 
+    def _may_narrow(self, weight: DeviceArray, order: str) -> bool:
+        """Whether tensor cores may multiply: by a weight whose parts are finite, because zeros are multiplied too (D-7)."""
+        if self._precision != "bf16x3" or order != "fast" or weight.dtype != np.float32:
+            return False
+        kept = self._narrow.get(id(weight))
+        if kept is None or kept[0] is not weight:
+            kept = self._narrow[id(weight)] = weight, bool((np.abs(self._device.download(weight)) <= _LARGEST_BFLOAT16).all())
+        return kept[1]
+
     def _list(
-        self, rows: DeviceArray, count: int, d: DeviceArray, mask: DeviceArray, geometry: Geometry
+        self, rows: DeviceArray, count: int, d: DeviceArray, mask: DeviceArray, geometry: Geometry, is_narrow: bool
     ) -> tuple[DeviceArray, DeviceArray, tuple[DeviceArray, ...]]:
         """Pack the differences and list what reaches which tile."""
         room, dtype, numbers = self._workspace.room, d.dtype, astuple(geometry)
         words, jobs = geometry.words * geometry.group, count * geometry.tiles * geometry.group
         sites = geometry.height * geometry.width
-        delta = room("delta", (count, sites, words * WORD), dtype.name)
         sent = room("sent", (count, sites, words), "int32")
         strips = room("strips", (count, geometry.in_tiles, words), "int32")
+        if is_narrow:
+            kernel, delta = "tile_pack_bf16", room("pairs", (count, sites, words * WORD // 2), "int32")
+        else:
+            kernel, delta = "tile_pack", room("delta", (count, sites, words * WORD), dtype.name)
         items = count * geometry.in_tiles * words
-        self._launch("tile_pack", items, _THREADS, rows, count, *numbers, d, mask, delta, sent, strips, dtype=dtype)
+        self._launch(kernel, items, _THREADS, rows, count, *numbers, d, mask, delta, sent, strips, dtype=dtype)
         codes = room("list", (jobs, geometry.codes), "int32")
         length = room("length", (jobs,), "int32")
         self._launch("tile_list", jobs, _LISTERS, count, *numbers, int(self._everything), strips, codes, length, dtype=dtype)
@@ -209,20 +243,22 @@ class TileConv:
         self._listed, self._possible = number, jobs * geometry.codes
         return delta, sent, (codes, length, job, number)
 
-    def _weight(self, weight: DeviceArray, geometry: Geometry) -> DeviceArray:
-        """The weight with outputs together, in whole words and blocks; kept as long as the weight."""
-        kept = self._packed.get((id(weight), geometry.group))
+    def _weight(self, weight: DeviceArray, geometry: Geometry, is_narrow: bool) -> DeviceArray:
+        """The weight with outputs together (or in three parts), in whole words and blocks; kept as long as the weight."""
+        key = id(weight), geometry.group, is_narrow
+        kept = self._packed.get(key)
         if kept is not None and kept[0] is weight:
             return kept[1]
         inputs, outputs = geometry.words * WORD, geometry.blocks * OUTPUTS
-        packed = self._device.empty((geometry.group, geometry.taps, inputs, outputs), weight.dtype)
         sizes = geometry.outputs, geometry.inputs, geometry.taps, geometry.group, inputs, outputs
-        self._launch("tile_weight", -(-packed.size // _THREADS), _THREADS, *sizes, weight, packed, dtype=weight.dtype)
-        self._packed[id(weight), geometry.group] = weight, packed
+        if is_narrow:
+            kernel, shape, dtype = "tile_weight_bf16", (geometry.group * geometry.taps, inputs // 2, 3, outputs), "int32"
+        else:
+            kernel, shape, dtype = "tile_weight", (geometry.group * geometry.taps, inputs, 1, outputs), weight.dtype.name
+        packed = self._device.empty(shape, dtype)
+        self._launch(kernel, -(-packed.size // _THREADS), _THREADS, *sizes, weight, packed, dtype=weight.dtype)
+        self._packed[key] = weight, packed
         return packed
-
-    def _grid(self, geometry: Geometry, count: int) -> int:
-        return min(self._blocks, count * geometry.tiles * geometry.group * geometry.blocks)
 
     def _launch(self, kernel: str, blocks: int, threads: int, *arguments: DeviceArray | int, dtype: Any) -> None:
         self._device.launch(kernel, min(blocks, 1 << 16), threads, list(arguments), dtype=dtype)

@@ -1,0 +1,152 @@
+// Convolution over lists of tiles on tensor cores: differences that are bfloat16 numbers already (feedback memory in that format,
+// D-4), and every weight as the sum of three, so that no product is rounded: float32 sums of exact products (N-7). Lists are those
+// of conv_tiles.cu. An element that is not sent takes part as +0, so that weights must be finite.
+
+#include "async.cuh"
+#include "bfloat16.cuh"
+#include "conv_lists.cuh"
+#include "conv_pack.cuh"
+#include "mma.cuh"
+
+constexpr int OUTPUTS = 64, THREADS = 256, STAGES = 3, PARTS = 3;
+constexpr int HALVES = WORD + 8;  // bfloat16 numbers in a row of shared memory: the eight rows of a matrix lie in different banks
+
+// One block per input tile and word; `delta` holds pairs of bfloat16 numbers.
+extern "C" __global__ void __launch_bounds__(PACKERS, 4) tile_pack_bf16(
+    const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const REAL* __restrict__ d,
+    const unsigned char* __restrict__ mask, int* __restrict__ delta, int* __restrict__ sent, int* __restrict__ tile_words) {
+    pack_tiles(CONV_OF_ARGUMENTS, rows, count, d, mask, (unsigned short*)delta, sent, tile_words,
+               [](REAL value) { return (unsigned short)bfloat16_bits(value); });
+}
+
+// (outputs, channels / group, taps) as (group, tap, word, part, output of whole blocks, pair of channels of the word).
+extern "C" __global__ void tile_weight_bf16(
+    int outputs, int inputs, int taps, int group, int padded_inputs, int padded_outputs, const REAL* __restrict__ weight,
+    int* __restrict__ packed) {
+    const int words = padded_inputs / WORD, pairs = WORD / 2;
+    const long long size = (long long)group * taps * words * PARTS * padded_outputs * pairs;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += (long long)gridDim.x * blockDim.x) {
+        const int pair = i % pairs, output = i / pairs % padded_outputs, part = i / pairs / padded_outputs % PARTS;
+        const long long rest = i / pairs / padded_outputs / PARTS;
+        const int word = rest % words, tap = rest / words % taps, g = rest / words / taps;
+        unsigned both = 0;
+        for (int k = 0; k < 2; k++) {
+            const int input = word * WORD + 2 * pair + k;
+            if (output >= outputs / group || input >= inputs) continue;
+            const long long row = (long long)g * (outputs / group) + output;
+            both |= bfloat16_bits(bfloat16_part(weight[(row * inputs + input) * taps + tap], part)) << 16 * k;
+        }
+        packed[i] = both;
+    }
+}
+
+struct Stage {
+    unsigned short delta[SITES * HALVES];
+    unsigned short weight[PARTS * OUTPUTS * HALVES];
+    unsigned sent[SITES];
+};
+
+// Start the copies of a listed word: rows of sites, zeros where a site sends nothing of it, and three parts of the weights.
+__device__ void stage_word(const Conv& conv, const Job& job, int code, int block, const unsigned short* __restrict__ delta,
+                           const int* __restrict__ sent, const unsigned short* __restrict__ weight, Stage& stage) {
+    const int tap = code / conv.words(), word = code % conv.words();
+#pragma unroll 1
+    for (int k = threadIdx.x; k < SITES * 4; k += THREADS) {  // a row is four pieces of eight numbers
+        const int site = k / 4, piece = k % 4, source = conv.source(job.row(conv, site), job.column(conv, site), tap);
+        const long long at = (job.entry * conv.sites() + (source < 0 ? 0 : source)) * conv.all_words() + job.group * conv.words() + word;
+        const unsigned bits = source < 0 ? 0 : (unsigned)sent[at];
+        cp_async_16(&stage.delta[site * HALVES + piece * 8], &delta[at * WORD + piece * 8], bits != 0);
+        if (piece == 0) stage.sent[site] = bits;
+    }
+    const int padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
+    const long long which = ((long long)job.group * conv.taps() + tap) * conv.words() + word;
+#pragma unroll 1
+    for (int k = threadIdx.x; k < PARTS * OUTPUTS * 4; k += THREADS) {
+        const int piece = k % 4, output = k / 4 % OUTPUTS, part = k / 4 / OUTPUTS;
+        const long long from = ((which * PARTS + part) * padded + block * OUTPUTS + output) * WORD + piece * 8;
+        cp_async_16(&stage.weight[(part * OUTPUTS + output) * HALVES + piece * 8], &weight[from]);
+    }
+}
+
+// Add a staged word to the 32 sites and 32 outputs of a warp; sixteen sites that send nothing are left out.
+__device__ void add_word(const Stage& stage, int first_site, int first_output, float (&own)[2][4][4]) {
+    const int lane = threadIdx.x % 32;
+    const unsigned senders = __ballot_sync(EVERY_LANE, stage.sent[first_site + lane] != 0);
+    if (senders == 0) return;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {  // sixteen channels
+        unsigned sites[2][4];
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            ldmatrix_x4(sites[i], &stage.delta[(first_site + 16 * i + lane % 16) * HALVES + half * 16 + lane / 16 * 8]);
+#pragma unroll
+        for (int part = PARTS - 1; part >= 0; part--) {  // the smallest first
+#pragma unroll
+            for (int j = 0; j < 2; j++) {  // sixteen outputs
+                unsigned weights[4];
+                const int output = first_output + 16 * j + lane / 16 * 8 + lane % 8;
+                ldmatrix_x4(weights, &stage.weight[(part * OUTPUTS + output) * HALVES + half * 16 + lane / 8 % 2 * 8]);
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    if (!(senders >> 16 * i & 0xFFFFu)) continue;
+                    mma_m16n8k16_bf16(own[i][2 * j], sites[i], weights);
+                    mma_m16n8k16_bf16(own[i][2 * j + 1], sites[i], weights + 2);
+                }
+            }
+        }
+    }
+}
+
+// a = fl(a + sum): what one evaluation adds is summed for itself, so that its rounding is relative to what it adds.
+__device__ void add_to_accumulators(const Conv& conv, const Job& job, long long sample, int first_site, int first_output, float* a,
+                                    const float (&own)[2][4][4]) {
+    const int lane = threadIdx.x % 32, each = conv.outputs / conv.group;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                const int site = first_site + 16 * i + lane / 4 + k / 2 * 8, output = first_output + 8 * j + lane % 4 * 2 + k % 2;
+                const int y = job.row(conv, site), x = job.column(conv, site);
+                const long long plane = sample * conv.outputs + job.group * each + output;
+                if (y < conv.out_height && x < conv.out_width && output < each)
+                    a[(plane * conv.out_height + y) * conv.out_width + x] += own[i][j][k];
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_tiles_bf16x3(
+    const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const int* __restrict__ delta, const int* __restrict__ sent,
+    const int* __restrict__ weight, const int* __restrict__ list, const int* __restrict__ length, const int* __restrict__ job,
+    const long long* __restrict__ number, REAL* __restrict__ a) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    Stage* const stages = (Stage*)memory;
+    const Conv conv = CONV_OF_ARGUMENTS;
+    const int warp = threadIdx.x / 32, first_site = warp % 4 * 32, own_output = warp / 4 * 32;
+    const int blocks = (outputs / group + OUTPUTS - 1) / OUTPUTS, codes = conv.taps() * conv.words();
+    const unsigned short *const from = (const unsigned short*)delta, *const weights = (const unsigned short*)weight;
+    const int items = number[0] * blocks;
+    for (int item = blockIdx.x; item < items; item += gridDim.x) {
+        const int which = job[item / blocks], block = item % blocks, steps = length[which];
+        const Job own_job(conv, which);
+        const int* const listed = list + (long long)which * codes;
+        float own[2][4][4] = {};
+        for (int step = 0; step < STAGES - 1; step++) {
+            if (step < steps) stage_word(conv, own_job, listed[step], block, from, sent, weights, stages[step]);
+            cp_async_commit();
+        }
+#pragma unroll 1
+        for (int step = 0; step < steps; step++) {
+            const int next = step + STAGES - 1;
+            cp_async_wait<STAGES - 2>();
+            __syncthreads();  // this stage is there for everyone, and nobody is still in the one before
+            if (next < steps) stage_word(conv, own_job, listed[next], block, from, sent, weights, stages[next % STAGES]);
+            cp_async_commit();  // an empty group at the end keeps the count
+            add_word(stages[step % STAGES], first_site, own_output, own);
+        }
+        __syncthreads();  // the next item writes the first stages
+        add_to_accumulators(conv, own_job, rows[own_job.entry], first_site, block * OUTPUTS + own_output, a, own);
+    }
+}
