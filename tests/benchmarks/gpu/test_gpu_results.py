@@ -5,10 +5,10 @@ import math
 import subprocess
 
 import pytest
+
 from benchmarks.gpu import goals, import_asv
 from benchmarks.gpu.records import Measurement, Run, load
 from benchmarks.suites.gpu import POINTS
-
 from refdeq.errors import UnsupportedError
 
 
@@ -98,3 +98,11 @@ def test_an_unknown_commit_is_refused(tmp_path, capsys):
     stored(tmp_path / "a.json", commit="0" * 40)
     assert import_asv.main([str(tmp_path / "a.json"), "--machine", "made-up", "--results", str(tmp_path)]) == 2
     assert "is not in this repository" in capsys.readouterr().err
+
+
+def test_the_page_shows_the_table_of_the_stored_runs():
+    root = import_asv.HERE.parent
+    runs = [load(path) for path in sorted((root / "benchmarks/results/gpu").glob("*.json"))]
+    page = (root / "docs/performance-gpu.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- goals")[2].partition("-->")[2].partition("<!--")[0].strip()
+    assert shown == goals.table(goals.evaluate(runs))

@@ -1,0 +1,51 @@
+"""The phases before anything of ours is timed: ceilings, the build, and the judge on the device."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.gpu.ceilings import measure_ceilings
+from benchmarks.gpu.records import Measurement, Run
+from benchmarks.gpu.setup import Setup
+
+__all__ = ["build", "ceilings", "validate"]
+
+
+def ceilings(setup: Setup, run: Run, seconds: float) -> None:
+    """Measure what no kernel can beat; nothing on a simulated device."""
+    if not setup.is_simulated and "cupy" in setup.devices:
+        run.ceilings |= measure_ceilings(setup.clock, seconds)
+
+
+def build(setup: Setup, run: Run, seconds: float) -> None:
+    """Compile every kernel for this device's architecture and note its resources; simulated: for sm_90, if compilers are there."""
+    command = [sys.executable, "-m", "benchmarks.gpu.resources", "--json", "--arch", "sm_90"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("NUMBA_ENABLE_CUDASIM", "REFDEQ_CUPY_SHIM")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=max(60.0, seconds), env=environment)
+    if done.returncode != 0:
+        raise RuntimeError(f"resources could not be had: {done.stderr.strip().splitlines()[-1:]}")
+    run.build = json.loads(done.stdout)
+
+
+def validate(setup: Setup, run: Run, seconds: float) -> None:
+    """Let the judge loose on the device; its counts go to the file."""
+    tier = ["--tier", "smoke"]
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "refdeq.cli", "validate", *setup.backends, *tier, "--report", str(report)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            run.add(Measurement("validate/smoke", "validate", "+".join(setup.backends), "smoke", notes="not finished in time"))
+            return
+        counts = json.loads(report.read_text(encoding="utf-8"))["counts"] if report.is_file() else {}
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    error = {name: float(value) for name, value in counts.items()} | {"exit_code": float(done.returncode)}
+    run.add(Measurement("validate/smoke", "validate", "+".join(setup.backends), "smoke", error=error, notes=last))
+    if done.returncode != 0:
+        raise RuntimeError(f"refdeq validate ended with {done.returncode}: {last}")

@@ -1,0 +1,102 @@
+"""Everything there is to measure on a GPU, in one command of at most nine minutes: ``python benchmarks/gpu/run.py --out DIR``.
+
+Runs from a checkout; nothing needs to be installed but NumPy, SciPy, CuPy or Numba-CUDA, and torch for most baselines. Phases come
+in this order, and the file is written whole after each of them, so that a run that is cut short keeps what it has:
+
+1. environment and ceilings of the device; 2. every kernel compiled, with its resources; 3. results against float64 with poisoned
+memory, repeated runs, grids and orders of rows; 4. ``refdeq validate`` on the device; 5. fully connected solves of one sample (G1 to
+G6); 6. batches of rows (G7 to G11, G17); 7. convolutions (G12 to G14); 8. the headlines again, in reverse order.
+
+``--simulate`` goes through all phases on the simulated devices with tiny sizes: it shows that the script works, and times nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.gpu.checkout import make_importable
+
+MINUTES = 9.0
+"""No phase is begun after that; every phase has a share of it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when every phase ended well, 1 when one failed or was left out, 2 without a device."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path.cwd(), help="folder of the file (default: here)")
+    parser.add_argument("--name", default="", help="name of the file (default: device and time)")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="time for all phases")
+    parser.add_argument("--phase", action="append", default=[], help="only these phases (may be repeated)")
+    parser.add_argument("--simulate", action="store_true", help="tiny sizes on simulated devices, no times")
+    options = parser.parse_args(arguments)
+    if options.simulate:  # before Numba and CuPy are imported
+        os.environ.update(NUMBA_ENABLE_CUDASIM="1", REFDEQ_CUPY_SHIM="1")
+    with tempfile.TemporaryDirectory() as folder:
+        make_importable(Path(folder))
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from benchmarks.gpu import environment
+    from benchmarks.gpu.records import Run
+    from benchmarks.gpu.setup import Setup
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    setup = Setup.open(options.simulate)
+    if not setup.devices:
+        print(f"run.py: no device can be used: {'; '.join(setup.problems)}", file=sys.stderr)
+        return 2
+    facts = environment.facts(options.simulate) | {"backends": setup.described(), "problems": setup.problems}
+    name = options.name or ("simulated" if options.simulate else facts["device"]["name"].replace(" ", "-").lower())
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    run = Run(options.out / (f"{name}.json" if options.name else f"{name}-{stamp}.json"), facts)
+    start, is_complete = time.monotonic(), True
+    for label, minutes, phase in _phases():
+        if options.phase and label not in options.phase:
+            continue
+        left = 60.0 * options.minutes - (time.monotonic() - start)
+        began, problem = time.monotonic(), ""
+        if left <= 0:
+            problem = "no time left"
+        else:
+            print(f"{label} ...", flush=True)
+            try:
+                phase(setup, run, min(left, 60.0 * minutes * options.minutes / MINUTES))
+            except Exception as error:  # a phase that fails must not take the others with it
+                traceback.print_exc()
+                problem = f"{type(error).__name__}: {error}"
+        is_complete &= not problem
+        run.finish_phase(label, time.monotonic() - began, problem)
+    run.facts["sm_clock_after"] = None if options.simulate else environment.sm_clock()
+    run.write()
+    return 0 if is_complete else 1
+
+
+def _phases() -> list[tuple[str, float, Callable[..., None]]]:
+    """Name, minutes and function of every phase, in order."""
+    from benchmarks.gpu import batch, convolutions, correctness, preparing, single
+
+    return [
+        ("ceilings", 0.7, preparing.ceilings),
+        ("build", 1.0, preparing.build),
+        ("correctness", 1.0, correctness.check),
+        ("validate", 1.3, preparing.validate),
+        ("single", 1.5, single.measure_all),
+        ("batch", 1.5, batch.measure_all),
+        ("convolutions", 1.5, convolutions.measure_all),
+        ("again", 0.5, single.repeat_headlines),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""What the phases share: devices, a clock, sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.gpu.timing import Clock, CupyClock, Settings, SimulatedClock
+from refdeq.errors import RefdeqError
+from refdeq.registry import load_backend
+
+__all__ = ["Setup"]
+
+
+@dataclass
+class Setup:
+    """Devices of both backends where they can run, and how to time on them.
+
+    Attributes
+    ----------
+    is_simulated : bool
+    clock : Clock
+    settings : Settings
+    backends : dict of name to Backend
+    devices : dict of name to Device
+    problems : list of str
+        Backends that cannot run, with reasons.
+    """
+
+    is_simulated: bool
+    clock: Clock
+    settings: Settings
+    backends: dict[str, Any] = field(default_factory=dict)
+    devices: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, is_simulated: bool) -> Setup:
+        """Open what there is; nothing is an error here."""
+        backends, devices, problems = {}, {}, []
+        for name in ("cupy", "cuda"):
+            try:
+                backends[name] = load_backend(name)
+                devices[name] = backends[name].device  # type: ignore[attr-defined]  # both GPU backends have one
+            except RefdeqError as error:
+                problems.append(str(error))
+        real = not is_simulated and "cupy" in devices
+        clock: Clock = CupyClock() if real else SimulatedClock()
+        return cls(is_simulated, clock, Settings(), backends, devices, problems)
+
+    def described(self) -> dict[str, dict[str, str]]:
+        """What the backends say of themselves."""
+        return {name: backend.describe() for name, backend in self.backends.items()}
+
+    @property
+    def has_torch(self) -> bool:
+        """Whether torch can compute on the device."""
+        if self.is_simulated:
+            return False
+        try:
+            import torch
+        except ImportError:
+            return False
+        return bool(torch.cuda.is_available())
