@@ -1,0 +1,186 @@
+"""Kernels of CUDA C++ compiled for the CPU: a folder of sources, a C++ compiler, a cache of libraries.
+
+The text that NVRTC compiles for a GPU is compiled here by g++ behind the headers in ``shim``, which give the words of CUDA their
+meaning on a CPU; only declarations of dynamic shared memory are rewritten. A library is kept under a key of all it was made of.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from refdeq.errors import BackendUnavailableError
+
+__all__ = [
+    "SHIM",
+    "SOURCES",
+    "Library",
+    "cache_folder",
+    "compiler",
+    "compiler_version",
+    "kernel_symbols",
+    "load",
+    "source_files",
+]
+
+SOURCES = Path(__file__).parent / "src"
+SHIM = Path(__file__).parent / "shim"
+
+_OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-fno-gnu-unique", "-fPIC", "-shared")
+_KERNEL = re.compile(
+    r'extern\s+"C"\s+__global__\s+(?:__launch_bounds__\([^)]*\)\s*)?void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\('
+)
+_INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', flags=re.MULTILINE)
+_DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\s*\w+\s*\)\s*)?([\w ]+?)\s+(\w+)\s*\[\s*\]\s*;")
+
+
+def compiler() -> str | None:
+    """Path of the C++ compiler that runs kernels on the CPU, or None."""
+    return shutil.which("g++")
+
+
+@functools.cache
+def compiler_version(path: str) -> str:
+    """First line of what the compiler says of itself."""
+    return subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.partition("\n")[0]
+
+
+def cache_folder() -> Path:
+    """Where libraries are kept: in the cache folder of the user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refdeq" / "cuda_on_cpu"
+
+
+def kernel_symbols(text: str) -> tuple[str, ...]:
+    """Names of the kernels that a source defines, in its order.
+
+    >>> kernel_symbols('extern "C" __global__ void fill(float* out) {}')
+    ('fill',)
+    """
+    return tuple(_KERNEL.findall(text))
+
+
+def source_files(folder: Path, name: str) -> dict[str, str]:
+    """Texts of a source and of all it includes from its folder, the source first; names that the folder lacks are left alone."""
+    found: dict[str, str] = {}
+    pending = [name]
+    while pending:
+        current = pending.pop()
+        path = folder / current
+        if current in found or not path.is_file():
+            continue
+        found[current] = path.read_text(encoding="utf-8")
+        pending += _INCLUDE.findall(found[current])
+    return found
+
+
+def _rewritten(text: str) -> str:
+    """Dynamic shared memory as a pointer to what the shim has for the block."""
+    return _DYNAMIC.sub(r"\1* \2 = reinterpret_cast<\1*>(shim::dynamic_shared());", text)
+
+
+class Library:
+    """Kernels of one module, compiled for the CPU.
+
+    Parameters
+    ----------
+    path : Path
+    symbols : tuple of str
+    """
+
+    def __init__(self, path: Path, symbols: tuple[str, ...]) -> None:
+        self.symbols = symbols
+        self._library = ctypes.CDLL(str(path))
+
+    def kinds(self, symbol: str) -> list[tuple[str, bool]]:
+        """Kinds of the arguments of a kernel, each with whether it is an array."""
+        function = getattr(self._library, f"{symbol}__argument")
+        function.restype = ctypes.c_char_p
+        kinds: list[tuple[str, bool]] = []
+        is_array = ctypes.c_int()
+        while (kind := function(len(kinds), ctypes.byref(is_array))) is not None:
+            kinds.append((kind.decode(), bool(is_array.value)))
+        return kinds
+
+    def launch(
+        self,
+        symbol: str,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        shared: int,
+        values: list[ctypes._SimpleCData],  # type: ignore[type-arg]  # of several types
+        is_cooperative: bool,
+        seed: int,
+    ) -> str | None:
+        """Run a kernel; return what went wrong, or None."""
+        function = getattr(self._library, f"{symbol}__launch")
+        function.restype = ctypes.c_char_p
+        pointers = (ctypes.c_void_p * max(1, len(values)))(*(ctypes.addressof(value) for value in values))
+        sizes = [(ctypes.c_uint * 3)(*size) for size in (grid, block)]
+        error = function(*sizes, ctypes.c_size_t(shared), pointers, int(is_cooperative), ctypes.c_uint(seed))
+        return None if error is None else error.decode()
+
+
+@functools.cache
+def _runtime() -> None:
+    """Load the scheduler, which all modules share."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(SHIM.iterdir())}
+    ctypes.CDLL(str(_built("runtime.cpp", texts, ())), mode=ctypes.RTLD_GLOBAL)
+
+
+def load(folder: Path, module: str, real: str, named: tuple[str, ...] = ()) -> Library:
+    """Compile a module for one real type, or find it in the cache.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``<module>.cu`` and the headers it includes.
+    module : str
+    real : {"float", "double"}
+    named : tuple of str
+        Kernels that macros define, which the text does not show.
+    """
+    files = source_files(folder, f"{module}.cu")
+    text = files.get(f"{module}.cu", "")
+    words = set(re.findall(r"\w+", re.sub(r"//.*", "", text)))
+    symbols = (*kernel_symbols(text), *(name for name in named if name not in kernel_symbols(text) and name in words))
+    shim = {path.name: path.read_text(encoding="utf-8") for path in sorted(SHIM.iterdir())}
+    texts = {name: _rewritten(text) for name, text in files.items()} | shim
+    lines = ['#include "cuda_shim.hpp"', f'#include "{module}.cu"', *(f"SHIM_KERNEL({symbol})" for symbol in symbols), ""]
+    texts["module.cpp"] = "\n".join(lines)
+    _runtime()
+    return Library(_built("module.cpp", texts, (f"-DREAL={real}", "-fvisibility=hidden")), symbols)
+
+
+def _built(main: str, texts: dict[str, str], options: tuple[str, ...]) -> Path:
+    """Library of a set of texts; compiled aside and moved into place, so that processes may do the same at once."""
+    path = compiler()
+    if path is None:
+        raise BackendUnavailableError("cupy", "running kernels on the CPU needs the compiler g++", "install g++")
+    command = [path, *_OPTIONS, *options]
+    record = "\0".join([compiler_version(path), *command[1:], main, *(part for item in sorted(texts.items()) for part in item)])
+    folder = cache_folder() / hashlib.sha256(record.encode()).hexdigest()[:24]
+    library = folder / "library.so"
+    if library.is_file():
+        return library
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        room = Path(work) / "room"
+        room.mkdir()
+        for name, text in texts.items():
+            (room / name).write_text(text, encoding="utf-8")
+        done = subprocess.run([*command, "-I.", main, "-o", "library.so"], cwd=room, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"g++ cannot compile {main}:\n{done.stderr[:4000]}")
+        try:
+            os.rename(room, folder)
+        except OSError:
+            if not library.is_file():  # else another process was faster
+                raise
+    return library

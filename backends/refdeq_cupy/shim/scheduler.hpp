@@ -1,0 +1,213 @@
+// The scheduler: all blocks of a launch that are resident, all their threads as fibers of one thread of the host.
+//
+// A thread runs until it has to wait (barrier, warp operation, grid barrier) or polls; then the next one does. The seed decides the
+// order: 0 ascending, 1 descending, any other number a shuffle that is new at every step. A seed gives the same order every time.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "fiber.hpp"
+#include "runtime.hpp"
+
+namespace shim {
+
+constexpr size_t FENCE = 256;           // bytes around dynamic shared memory that nobody may write
+constexpr unsigned char FENCE_BYTE = 0xA5;
+constexpr unsigned IDLE_ROUNDS = 20000;  // rounds in which every thread only polls, until they are said to wait for ever
+
+struct Block;
+
+inline bool operator!=(const Where& a, const Where& b) { return a.line != b.line || strcmp(a.file, b.file) != 0; }
+
+inline std::string text_of(const Where& where) {
+    const char* slash = strrchr(where.file, '/');
+    return where.line == 0 ? "" : std::string(" (") + (slash ? slash + 1 : where.file) + ":" + std::to_string(where.line) + ")";
+}
+
+struct PendingCopy {
+    void* to;
+    const void* from;  // nullptr: zeros
+    size_t bytes;
+    unsigned group;
+};
+
+struct Fiber {
+    Context context;
+    char* stack = nullptr;
+    Block* block = nullptr;
+    uint3 thread{};
+    unsigned linear = 0, lane = 0, warp = 0;
+    bool is_done = false;
+    const char* waits_in = "the queue";
+    Where where;
+    int predicate = 0, count = 0;
+    unsigned copy_group = 0;
+    std::vector<PendingCopy> copies;
+};
+
+struct WarpMeeting {
+    unsigned warp, mask, arrived;
+    const char* operation;
+    void (*combine)(void**, unsigned);
+    void* data[32];
+};
+
+struct Block {
+    uint3 index{};
+    std::vector<Fiber> fibers;
+    std::vector<Fiber*> ready, polling, at_barrier, at_grid;
+    std::vector<WarpMeeting> meetings;
+    std::vector<unsigned> exited;  // lanes of each warp
+    size_t live = 0;
+    std::vector<unsigned char> fixed_shared, dynamic_shared;
+};
+
+struct Launch {
+    const Request* request = nullptr;
+    std::mt19937 random;
+    std::string error;
+    std::vector<std::unique_ptr<Block>> resident;
+    size_t block_count = 0;
+    unsigned long long progress = 0;  // grows with everything but polling
+    unsigned atomics_in_a_row = 0;
+
+    unsigned seed() const { return request->seed; }
+    size_t fixed_shared_bytes() const { return static_cast<size_t>(request->fixed_shared_end - request->fixed_shared); }
+};
+
+static Launch* launch_now = nullptr;
+static Block* block_now = nullptr;
+static Fiber* fiber_now = nullptr;
+static Context scheduler_context;
+static Stacks stacks;
+
+inline std::string name_of(const uint3& at) {
+    return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
+}
+
+inline void fail_with(const std::string& message, const Block& block) {
+    if (!launch_now->error.empty()) return;
+    launch_now->error = std::string("kernel ") + launch_now->request->kernel + ", block " + name_of(block.index) + ": " + message;
+}
+
+inline void suspend() { switch_context(fiber_now->context, scheduler_context); }
+
+// Called by a thread; the launch ends, so it never goes on.
+[[noreturn]] inline void fail(const std::string& message) {
+    fail_with(message, *block_now);
+    suspend();
+    __builtin_unreachable();
+}
+
+inline void wait_in(const char* operation, Where where) {
+    fiber_now->waits_in = operation;
+    fiber_now->where = where;
+    suspend();
+}
+
+inline void make_ready(Block& block, Fiber* fiber) {
+    fiber->waits_in = "the queue";
+    fiber->where = {};
+    block.ready.push_back(fiber);
+}
+
+inline std::string threads_text(const std::vector<unsigned>& threads) {
+    std::string text;
+    for (size_t i = 0, shown = 0; i < threads.size(); shown++) {
+        size_t j = i;
+        while (j + 1 < threads.size() && threads[j + 1] == threads[j] + 1) j++;
+        if (shown == 6) return text + ", ...";
+        text += (text.empty() ? "" : ", ") + std::to_string(threads[i]);
+        if (j > i) text += "-" + std::to_string(threads[j]);
+        i = j + 1;
+    }
+    return text;
+}
+
+// "threads 0-31 wait in __syncthreads (gates.cu:40); ..." for one block.
+inline std::string describe_waits(const Block& block) {
+    std::vector<const Fiber*> first;
+    std::vector<std::vector<unsigned>> members;
+    std::vector<unsigned> exited;
+    for (const Fiber& fiber : block.fibers) {
+        if (fiber.is_done) {
+            exited.push_back(fiber.linear);
+            continue;
+        }
+        size_t i = 0;
+        while (i < first.size() && (strcmp(first[i]->waits_in, fiber.waits_in) != 0 || first[i]->where != fiber.where)) i++;
+        if (i == first.size()) first.push_back(&fiber), members.emplace_back();
+        members[i].push_back(fiber.linear);
+    }
+    std::string text;
+    for (size_t i = 0; i < first.size(); i++)
+        text += (i ? "; threads " : "threads ") + threads_text(members[i]) + " wait in " + first[i]->waits_in + text_of(first[i]->where);
+    if (!exited.empty()) text += "; threads " + threads_text(exited) + " have ended";
+    return text;
+}
+
+inline void put_in_order(std::vector<Fiber*>& list) {
+    if (launch_now->seed() == 0)
+        std::sort(list.begin(), list.end(), [](const Fiber* a, const Fiber* b) { return a->linear < b->linear; });
+    else if (launch_now->seed() == 1)
+        std::sort(list.begin(), list.end(), [](const Fiber* a, const Fiber* b) { return a->linear > b->linear; });
+    else
+        std::shuffle(list.begin(), list.end(), launch_now->random);
+}
+
+// All live threads of the block stand at a barrier: they must all be there, and at the same one.
+inline void release_barrier_when_full(Block& block) {
+    if (block.at_barrier.empty() || block.at_barrier.size() != block.live) return;
+    bool is_one_place = true;
+    int count = 0;
+    for (const Fiber* fiber : block.at_barrier) {
+        is_one_place = is_one_place && !(fiber->where != block.at_barrier[0]->where);
+        count += fiber->predicate != 0;
+    }
+    if (block.live != block.fibers.size() || !is_one_place)
+        return fail_with("barrier divergence: " + describe_waits(block), block);
+    launch_now->progress++;
+    for (Fiber* fiber : block.at_barrier) {
+        fiber->count = count;
+        make_ready(block, fiber);
+    }
+    block.at_barrier.clear();
+}
+
+inline void enter_fiber() {
+    launch_now->request->run(launch_now->request->arguments);
+    fiber_now->is_done = true;
+    suspend();
+}
+
+inline void finish(Block& block, Fiber& fiber) {
+    launch_now->progress++;
+    block.live--;
+    block.exited[fiber.warp] |= 1u << fiber.lane;
+    if (!stacks.give(fiber.stack)) fail_with("thread " + std::to_string(fiber.linear) + " needs a larger stack", block);
+    for (const WarpMeeting& meeting : block.meetings)
+        if (meeting.warp == fiber.warp && (meeting.mask >> fiber.lane & 1))
+            fail_with("lane " + std::to_string(fiber.lane) + " of warp " + std::to_string(fiber.warp) + " has ended, but the mask of " +
+                          meeting.operation + " names it: " + describe_waits(block),
+                      block);
+    release_barrier_when_full(block);
+}
+
+inline void resume(Block& block, Fiber& fiber) {
+    if (fiber.stack == nullptr) {
+        fiber.stack = stacks.take();
+        prepare(fiber.context, fiber.stack, enter_fiber);
+    }
+    fiber_now = &fiber;
+    now.thread = fiber.thread;
+    now.lane = fiber.lane;
+    launch_now->atomics_in_a_row = 0;
+    switch_context(scheduler_context, fiber.context);
+    if (fiber.is_done) finish(block, fiber);
+}
+
+}  // namespace shim

@@ -1,0 +1,188 @@
+"""A device simulated on the CPU: buffers are NumPy arrays, kernels are the CUDA C++ of this package behind the headers in ``shim``.
+
+Fresh memory is poisoned (NaN), and every array has a fence around it that is looked at after each launch, so that a kernel which
+reads what nobody wrote, or writes outside, does not pass.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refdeq.errors import ArgumentError, LaunchError, OutOfDeviceMemoryError, ShapeError
+from refdeq_cupy import loader
+from refdeq_cupy.conversion import check_launch, converted, kernel_named, kind_dtype, three
+from refdeq_cupy.names import REAL, symbol_of
+from refdeq_gpu.arrays import DeviceArray
+from refdeq_gpu.device import Size
+from refdeq_gpu.table import Kernel, all_kernels
+
+__all__ = ["ShimDevice"]
+
+_FENCE, _FENCE_BYTE, _POISON, _ALIGNMENT = 64, 0xA5, 0xFF, 256
+_LOCK = threading.Lock()
+"""The scheduler runs one launch at a time."""
+
+
+class ShimDevice:
+    """The device of the CuPy backend, simulated.
+
+    Parameters
+    ----------
+    sources : Path, optional
+        Folder with the kernels, by default those of this package.
+    seed : int, optional
+        Order of threads and blocks: 0 ascending, 1 descending, any other number a shuffle of its own; by default
+        ``REFDEQ_SHIM_SEED``, else 0.
+    multiprocessors : int
+        How many it says it has; each holds as many cooperative blocks as an H100 would, but no more than 4.
+    """
+
+    language = "cupy"
+    is_simulated = True
+    max_shared = 232448
+
+    def __init__(self, sources: Path | None = None, seed: int | None = None, multiprocessors: int = 2) -> None:
+        self.multiprocessors = multiprocessors
+        self.seed = int(os.environ.get("REFDEQ_SHIM_SEED", "0")) if seed is None else seed
+        self._sources = loader.SOURCES if sources is None else Path(sources)
+        self._modules: dict[tuple[str, str], loader.Library] = {}
+        self._checked: set[tuple[str, str]] = set()
+        self._fenced: dict[int, weakref.ref[np.ndarray]] = {}
+
+    # Memory ------------------------------------------------------------------------------------------------------------------
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """Poisoned memory between two fences."""
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        try:
+            raw = np.full(size + 2 * _FENCE + _ALIGNMENT, _FENCE_BYTE, dtype=np.uint8)
+        except (MemoryError, ValueError) as error:
+            raise OutOfDeviceMemoryError(f"no memory for {size} bytes; free arrays or solve fewer samples at a time") from error
+        first = -(raw.ctypes.data + _FENCE) % _ALIGNMENT + _FENCE
+        inner = raw[first : first + size]
+        inner[:] = 1 if dtype == np.bool_ else _POISON
+        self._fenced[id(raw)] = weakref.ref(raw, lambda _, key=id(raw): self._fenced.pop(key, None))  # type: ignore[misc]
+        return DeviceArray(inner.view(dtype), shape, dtype)
+
+    def upload(self, array: np.ndarray) -> DeviceArray:
+        """A copy."""
+        out = self.empty(array.shape, array.dtype)
+        self.write(array, out)
+        return out
+
+    def write(self, array: np.ndarray, out: DeviceArray) -> None:
+        """Copy a host array of equal dtype and size into memory that is there."""
+        if array.size != out.size or array.dtype != out.dtype:
+            raise ShapeError("array", expected=f"{out.size} elements of {out.dtype}", got=f"{array.size} of {array.dtype}")
+        out.buffer[: out.size] = np.ascontiguousarray(array).reshape(-1)
+
+    def download(self, array: DeviceArray) -> np.ndarray:
+        """A copy."""
+        return np.array(array.buffer[: array.size]).reshape(array.shape)
+
+    def adopt(self, array: Any) -> DeviceArray:
+        """An array in host memory of any library that speaks DLPack, without a copy; it must be C-contiguous."""
+        if isinstance(array, DeviceArray):
+            return array
+        host = array if isinstance(array, np.ndarray) else np.from_dlpack(array)
+        if not host.flags.c_contiguous:
+            raise ShapeError(
+                "array", expected="C-contiguous memory", got=f"strides {host.strides}", hint="make a contiguous copy"
+            )
+        return DeviceArray(host.reshape(-1), host.shape, host.dtype)
+
+    # Launches ----------------------------------------------------------------------------------------------------------------
+
+    def launch(
+        self,
+        kernel: str,
+        grid: Size,
+        block: Size,
+        arguments: Sequence[DeviceArray | int | float],
+        *,
+        dtype: Any = "float64",
+        shared: int = 0,
+        is_cooperative: bool = False,
+    ) -> None:
+        """Run a kernel of the table to its end."""
+        entry, blocks, threads = kernel_named(kernel, dtype), three(grid), three(block)
+        check_launch(kernel, blocks, threads, shared, self.max_shared)
+        if is_cooperative and math.prod(blocks) > (most := self.resident_blocks(kernel, block, dtype=dtype, shared=shared)):
+            raise LaunchError(f"{kernel}: {math.prod(blocks)} cooperative blocks; {most} fit on the device at once")
+        values = [_as_c(value) for value in converted(entry, arguments, dtype)]
+        library = self._library(entry, dtype)
+        with _LOCK:
+            error = library.launch(symbol_of(kernel), blocks, threads, shared, values, is_cooperative, self.seed)
+        if error is not None:
+            raise LaunchError(error)
+        self._check_fences(kernel)
+
+    def resident_blocks(self, kernel: str, block: Size, *, dtype: Any = "float64", shared: int = 0) -> int:
+        """Cooperative blocks at once: what threads and dynamic shared memory allow, at most 4 per multiprocessor."""
+        kernel_named(kernel, dtype)
+        by_threads = 2048 // math.prod(three(block))
+        by_memory = self.max_shared // shared if shared else 4
+        return self.multiprocessors * max(0, min(4, by_threads, by_memory))
+
+    def synchronize(self) -> None:
+        """Nothing is ever under way."""
+
+    def describe(self) -> dict[str, str]:
+        """What simulates the device."""
+        path = loader.compiler()
+        return {
+            "device": "simulated: CUDA C++ compiled for the CPU",
+            "compiler": loader.compiler_version(path) if path else "none",
+            "compiled kernels": str(loader.cache_folder()),
+            "order of threads": f"seed {self.seed}",
+        }
+
+    def _library(self, kernel: Kernel, dtype: Any) -> loader.Library:
+        real = REAL[np.dtype(dtype).name]
+        module = kernel.module, real
+        if module not in self._modules:
+            listed = [symbol_of(name) for name, other in all_kernels().items() if other.module == kernel.module]
+            self._modules[module] = loader.load(self._sources, kernel.module, real, tuple(listed))
+        library = self._modules[module]
+        if (kernel.name, real) not in self._checked:
+            _check_signature(kernel, library, dtype)
+            self._checked.add((kernel.name, real))
+        return library
+
+    def _check_fences(self, kernel: str) -> None:
+        for reference in list(self._fenced.values()):
+            raw = reference()
+            if raw is None:
+                continue
+            first = -(raw.ctypes.data + _FENCE) % _ALIGNMENT + _FENCE
+            size = raw.size - 2 * _FENCE - _ALIGNMENT
+            if (raw[:first] != _FENCE_BYTE).any() or (raw[first + size :] != _FENCE_BYTE).any():
+                raise LaunchError(f"{kernel}: a write outside of an array of {size} bytes")
+
+
+def _as_c(value: Any) -> Any:
+    """A pointer to an array, or a scalar, as ctypes has it."""
+    if isinstance(value, np.ndarray):
+        if not value.flags.c_contiguous:
+            raise ArgumentError("buffer", expected="C-contiguous memory", got=f"strides {value.strides}")
+        return ctypes.c_void_p(value.ctypes.data)
+    return np.ctypeslib.as_ctypes_type(value.dtype)(value.item())
+
+
+def _check_signature(kernel: Kernel, library: loader.Library, real: Any) -> None:
+    """The kernel must take what the table says, or it would read its arguments wrongly on a real device."""
+    written = [f"{kind}{'*' * is_array}" for kind, is_array in library.kinds(symbol_of(kernel.name))]
+    names = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "uint16": "u16"}
+    listed = [names[kind_dtype(one.kind, real).name] + "*" * one.is_array for one in kernel.arguments]
+    if written != listed:
+        raise LaunchError(f"{kernel.name}: the source takes ({', '.join(written)}), the table says ({', '.join(listed)})")
