@@ -23,7 +23,7 @@ def ceilings(setup: Setup, run: Run, seconds: float) -> None:
 
 
 def build(setup: Setup, run: Run, seconds: float) -> None:
-    """Compile every kernel for this device's architecture and note its resources; simulated: for sm_90, if compilers are there."""
+    """Compile every kernel for sm_90 and note its resources."""
     command = [sys.executable, "-m", "benchmarks.gpu.resources", "--json", "--arch", "sm_90"]
     environment = {key: value for key, value in os.environ.items() if key not in ("NUMBA_ENABLE_CUDASIM", "REFDEQ_CUPY_SHIM")}
     done = subprocess.run(command, capture_output=True, text=True, timeout=max(60.0, seconds), env=environment)

@@ -1,13 +1,14 @@
 """Everything there is to measure on a GPU, in one command of at most nine minutes: ``python benchmarks/gpu/run.py --out DIR``.
 
-Runs from a checkout; nothing needs to be installed but NumPy, SciPy, CuPy or Numba-CUDA, and torch for most baselines. Phases come
-in this order, and the file is written whole after each of them, so that a run that is cut short keeps what it has:
+Runs from a checkout; nothing needs to be installed but NumPy, SciPy, CuPy or Numba-CUDA, and torch for most baselines. Phases
+come in this order, and the file is written whole after each of them, so that a run that is cut short keeps what it has:
 
-1. environment and ceilings of the device; 2. every kernel compiled, with its resources; 3. results against float64 with poisoned
-memory, repeated runs, grids and orders of rows; 4. ``refdeq validate`` on the device; 5. fully connected solves of one sample (G1 to
-G6); 6. batches of rows (G7 to G11, G17); 7. convolutions (G12 to G14); 8. the headlines again, in reverse order.
+1. environment and ceilings of the device; 2. every kernel compiled, with its resources; 3. results against float64 with
+poisoned memory, repeated runs, grids and orders of rows; 4. ``refdeq validate`` on the device; 5. fully connected solves of one
+sample (G1 to G6); 6. batches of rows (G7 to G11, G17); 7. convolutions (G12 to G14); 8. the headlines again, in reverse order.
 
-``--simulate`` goes through all phases on the simulated devices with tiny sizes: it shows that the script works, and times nothing.
+``--simulate`` goes through all phases on the simulated devices with tiny sizes: it shows that the script works, and times
+nothing.
 """
 
 from __future__ import annotations

@@ -73,6 +73,7 @@ def main() -> None:
         for threshold in THRESHOLDS:
             found = count(name, threshold, options.budget, options.samples)
             mean = {key: float(np.mean([entry[key] for entry in found])) for key in found[0]}
+            mean["density_in_rows"] = mean["elements"] / mean["rows"]  # of all work, not of every evaluation alike
             rows.append({"model": name, "threshold": threshold, "mean": mean, "evaluations": found})
             shares = " ".join(f"{mean[key]:7.3f}" for key in ("rows", "tiles", "packed_tiles"))
             print(f"{name:14s} {threshold:9.3g} {mean['elements']:9.3f} {shares}", flush=True)
