@@ -225,13 +225,15 @@ __device__ void accumulate_tiles(const Conv& conv, const int* rows, const REAL* 
     }
 }
 
-#define TILES_KERNEL(NAME, FUSED)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) NAME(                                                    \
-        const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const REAL* __restrict__ delta,                       \
-        const int* __restrict__ sent, const REAL* __restrict__ weight, const int* __restrict__ list,                         \
-        const int* __restrict__ length, const int* __restrict__ job, const long long* __restrict__ number,                   \
-        REAL* __restrict__ a) {                                                                                              \
-        accumulate_tiles<FUSED>(CONV_OF_ARGUMENTS, rows, delta, sent, weight, list, length, job, number, a);                 \
-    }
-TILES_KERNEL(conv_tiles, false)
-TILES_KERNEL(conv_tiles_fma, true)
+#define TILES_ARGUMENTS                                                                                                     \
+    const int *__restrict__ rows, long long count, CONV_ARGUMENTS, const REAL *__restrict__ delta, const int *__restrict__ sent, \
+        const REAL *__restrict__ weight, const int *__restrict__ list, const int *__restrict__ length,                       \
+        const int *__restrict__ job, const long long *__restrict__ number, REAL *__restrict__ a
+
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_tiles(TILES_ARGUMENTS) {
+    accumulate_tiles<false>(CONV_OF_ARGUMENTS, rows, delta, sent, weight, list, length, job, number, a);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_tiles_fma(TILES_ARGUMENTS) {
+    accumulate_tiles<true>(CONV_OF_ARGUMENTS, rows, delta, sent, weight, list, length, job, number, a);
+}
