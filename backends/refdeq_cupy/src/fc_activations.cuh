@@ -2,6 +2,9 @@
 // activation is this float64 result rounded once. Selections stand where the text has branches; they choose the same numbers.
 #pragma once
 
+#define INFINITE __longlong_as_double(0x7FF0000000000000ll)
+#define NOT_A_NUMBER __longlong_as_double(0x7FF8000000000000ll)
+
 namespace strict {
 
 // 2^k for -1022 <= k <= 1023; halves of the exponents of finite numbers are.
@@ -9,7 +12,7 @@ __device__ inline double power_of_two(long long k) { return __longlong_as_double
 
 __device__ inline double exp(double x) {
     if (x != x) return x;
-    if (x > 709.782712893384) return INFINITY;
+    if (x > 709.782712893384) return INFINITE;
     if (x < -745.1332191019412) return 0.0;
     const double n = floor(x * 1.4426950408889634 + 0.5);
     double t = x - n * 6.93145751953125e-1;
@@ -68,7 +71,7 @@ __device__ inline double cos_kernel(double t) {
 constexpr double TRIG_LIMIT = 1073741824.0;
 
 __device__ inline double sin(double x) {
-    if (!(fabs(x) <= TRIG_LIMIT)) return NAN;
+    if (!(fabs(x) <= TRIG_LIMIT)) return NOT_A_NUMBER;
     if (x == 0.0) return x;
     double t;
     const int quadrant = reduce(x, t);
@@ -77,7 +80,7 @@ __device__ inline double sin(double x) {
 }
 
 __device__ inline double cos(double x) {
-    if (!(fabs(x) <= TRIG_LIMIT)) return NAN;
+    if (!(fabs(x) <= TRIG_LIMIT)) return NOT_A_NUMBER;
     double t;
     const int quadrant = reduce(x, t);
     const double y = quadrant % 2 == 1 ? sin_kernel(t) : cos_kernel(t);

@@ -11,7 +11,7 @@
 constexpr int MOST_THREADS = 256;
 
 // Any grid up to LARGEST_GRID whose blocks are on the device together, 64 threads or more in whole warps.
-extern "C" __global__ void __launch_bounds__(MOST_THREADS) fc_solve(SOLVE_ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2) fc_solve(SOLVE_ARGUMENTS) {
     __shared__ Shared m;
     const Solve s = SOLVE_OF_ARGUMENTS;
     if (threadIdx.x < CONTROLS) m.control[threadIdx.x] = control[threadIdx.x];
@@ -40,7 +40,7 @@ __device__ inline void write_account(const Solve& s, long long* control, int slo
     if (threadIdx.x < MEASURES) s.numbers[s.choice[MEASURE_AT] + slot * MEASURES + threadIdx.x] = m.measure[threadIdx.x];
 }
 
-extern "C" __global__ void __launch_bounds__(MOST_THREADS) fc_step(SOLVE_ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2) fc_step(SOLVE_ARGUMENTS) {
     __shared__ Shared m;
     const Solve s = SOLVE_OF_ARGUMENTS;
     read_account(s, control, 0, m);
@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS) fc_step(SOLVE_ARGUMEN
     write_account(s, control, 1, m);
 }
 
-extern "C" __global__ void __launch_bounds__(MOST_THREADS) fc_add(SOLVE_ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2) fc_add(SOLVE_ARGUMENTS) {
     __shared__ Shared m;
     const Solve s = SOLVE_OF_ARGUMENTS;
     read_account(s, control, 1, m);

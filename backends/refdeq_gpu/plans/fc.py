@@ -31,7 +31,7 @@ __all__ = ["FcExecutor", "FcPlan", "offer"]
 
 _THREADS = 256
 _ROUNDS_PER_LOOK = 8
-"""Rounds between two looks at whether a solve by pairs is done: a look waits for the device, a round too many is two launches."""
+"""Rounds between two looks at whether a solve by pairs is done: a look waits, a round too many is two launches."""
 
 
 def offer(request: PlanRequest, device: Device, precision: str = "float32") -> FcPlan | Refusal:
