@@ -1,10 +1,10 @@
 """A simulator of Numba-CUDA kernels on the CPU: the same source, run by Python.
 
-Numba has a simulator of its own. It knows no warp operations and no grid of several blocks, and starts a thread of the operating
+Numba has a simulator of its own. It knows no warp operations and no barrier of a grid, and starts a thread of the operating
 system for each thread of a kernel. This one runs kernels without barriers as plain loops and all others as greenlets
-(:mod:`refdeq_cuda.simulator_threads`), checks what the hardware leaves undefined (:mod:`refdeq_cuda.simulator_cuda`), and touches
-nothing of Numba (:mod:`refdeq_cuda.simulator_linker`). It says nothing about speed, nor about the order in which memory becomes
-visible to other threads.
+(:mod:`refdeq_cuda.simulator_threads`), checks what the hardware leaves undefined (:mod:`refdeq_cuda.simulator_cuda`), and
+touches nothing of Numba (:mod:`refdeq_cuda.simulator_linker`). It says nothing about speed, nor about the order in which
+memory becomes visible to other threads.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def launch(
     kernel : function, with or without ``@cuda.jit``
     grid, block : int or tuple of int
     arguments : sequence
-        Arrays and scalars as a compiled kernel would get them: ``np.float32`` for a float32 and so on; Python's int for integers.
+        Arrays, and scalars as a compiled kernel would get them: ``np.float32`` for a float32, Python's int for integers.
     shared : int
         Bytes of dynamic shared memory.
     is_cooperative : bool

@@ -1,8 +1,8 @@
 """What the name ``cuda`` means inside a simulated kernel: positions, memory, barriers, warp operations, atomics.
 
-Results have the types of the compiled ones: a ballot is a signed 32-bit number, a vote a bool. What the hardware leaves undefined
-is an error here, or poison: a shuffle from a lane that is not in the mask, an atomic on a float (order would matter), which threads
-happen to have converged.
+Results have the types of the compiled ones: a ballot is a signed 32-bit number, a vote a bool. What the hardware leaves
+undefined is an error here, or poison: a shuffle from a lane that is not in the mask, an atomic on a float (order would matter),
+which threads happen to have converged.
 """
 
 from __future__ import annotations
@@ -60,13 +60,17 @@ def poisoned(shape: Any, dtype: Any) -> np.ndarray:
     >>> poisoned(2, "float32"), poisoned(1, "int32")
     (array([nan, nan], dtype=float32), array([2139062143], dtype=int32))
     """
-    name = getattr(dtype, "name", dtype) if type(dtype).__module__.startswith("numba.") else dtype
-    array = np.empty(shape, name)
+    array = np.empty(shape, _numpy_type(dtype))
     if array.dtype.kind == "f":
         array.fill(np.nan)
     else:
         array.view(np.uint8).fill(0x7F)
     return array
+
+
+def _numpy_type(dtype: Any) -> np.dtype:
+    is_compiled = type(dtype).__module__.startswith("numba.")
+    return np.dtype(dtype.name if is_compiled else dtype)
 
 
 class _Shared:
@@ -87,19 +91,20 @@ class _Shared:
         self._static, self._dynamic = saved
 
     def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
-        name = getattr(dtype, "name", dtype) if type(dtype).__module__.startswith("numba.") else dtype
-        if np.ndim(shape) == 0 and shape == 0:
-            whole = len(self._dynamic) // np.dtype(name).itemsize * np.dtype(name).itemsize
-            return self._dynamic[:whole].view(name)
         frame = sys._getframe(1)
-        site = frame.f_code, frame.f_lasti, shape, name
-        if site not in self._static:
-            self._static[site] = poisoned(shape, name)
-        return self._static[site]
+        site = frame.f_code, frame.f_lasti, shape, id(dtype)
+        found = self._static.get(site)
+        if found is None:
+            found = self._static[site] = poisoned(shape, dtype) if shape != 0 else self._view(dtype)
+        return found
+
+    def _view(self, dtype: Any) -> np.ndarray:
+        kind = _numpy_type(dtype)
+        return self._dynamic[: len(self._dynamic) // kind.itemsize * kind.itemsize].view(kind)
 
     @property
     def static_bytes(self) -> int:
-        return sum(array.nbytes for array in self._static.values())
+        return sum(array.nbytes for array in self._static.values() if array.base is None)
 
 
 class _Local:

@@ -1,8 +1,9 @@
 """Functions of the simulator: copies of kernels whose names mean Python instead of the compiler.
 
-A kernel is an ordinary function once its decorator is taken off. A copy of it is *linked*: its code is the same, but ``cuda`` is the
-simulated namespace, ``float32`` is NumPy's, device functions are their own linked copies, and functions that only a compiler knows
-(:func:`substitute`) are what stands for them. Nothing is patched: neither Numba nor the modules of the kernels change.
+A kernel is an ordinary function once its decorator is taken off. A copy of it is *linked*: its code is the same, but ``cuda``
+is the simulated namespace, ``float32`` is NumPy's, device functions are their own linked copies, and functions that only a
+compiler knows (:func:`substitute`) are what stands for them. Nothing is patched: neither Numba nor the modules of the kernels
+change.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Threads of a simulated launch that may wait for each other: greenlets, and a schedule that a seed decides.
 
-One thread runs until it waits; then the next that is ready runs. So whoever forgot a barrier reads what has not been written yet,
-in ascending order of threads, in descending order (seed 1), or in a shuffled one. Threads that can never go on are reported with
-the place they wait at. Rules are stricter than the hardware's: a block's barrier must be reached at one place by all of its
-threads, and lanes named in a mask must all come.
+One thread runs until it waits; then the next that is ready runs. So whoever forgot a barrier reads what has not been written
+yet, in ascending order of threads, in descending order (seed 1), or in a shuffled one. Threads that can never go on are
+reported with the place they wait at. Rules are stricter than the hardware's: a block's barrier must be reached at one place by
+all of its threads, and lanes named in a mask must all come.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ __all__ = ["Scheduler"]
 _SPIN_LIMIT = 5000  # rounds of polling without anybody getting on
 
 
+_POOL = threading.local()  # a greenlet is costly to start and cheap to use again
+
+
 def _greenlet() -> Any:
     try:
         import greenlet
@@ -30,18 +34,20 @@ def _greenlet() -> Any:
 
 
 class _Thread:
-    __slots__ = ("block", "greenlet", "index", "lane", "number", "result", "state", "value", "warp", "where")
+    __slots__ = ("block", "greenlet", "index", "is_done", "lane", "number", "result", "state", "value", "warp", "where")
 
     def __init__(self, block: _Block, number: int, index: Dim3) -> None:
         self.block, self.number, self.index = block, number, index
         self.lane, self.warp = number & 31, number >> 5
         self.state, self.where, self.value, self.result = "", None, None, None
         self.greenlet: Any = None
+        self.is_done = False
 
 
 class _Block:
     def __init__(self, index: Dim3) -> None:
-        self.index, self.memory = index, None
+        self.index = index
+        self.memory: Any = None
         self.threads: list[_Thread] = []
         self.order: list[_Thread] = []
         self.arrived = self.left = 0
@@ -78,19 +84,24 @@ class Scheduler:
         self.in_grid_barrier: list[_Thread] = []
         self.spins = 0
         self.current: Any = None
+        self.error: Exception | None = None
 
     # Running ----------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Run the launch to its end; LaunchError names the block, the thread and the place."""
         self.main = self.library.getcurrent()
+        self.pool = _POOL.__dict__.setdefault("greenlets", [])
         CUDA.scheduler = self
         try:
             while self._has_work():
                 thread = self.ready.popleft()
                 self._enter(thread)
-                thread.greenlet.switch()
-                self._after_leaving(self.current)
+                thread.greenlet.switch(self)
+                if self.error is not None:
+                    raise self.error
+                if self.current.is_done:
+                    self._after_leaving(self.current)
         except Exception as error:
             raise self._failure(error) from error
         finally:
@@ -115,14 +126,11 @@ class Scheduler:
         block.memory = CUDA.shared.save()
         for number, index in self.threads:
             thread = _Thread(block, number, index)
-            thread.greenlet = self.library.greenlet(self._body, self.main)
+            thread.greenlet = self.pool.pop() if self.pool else self.library.greenlet(_serve, self.main)
             block.order.append(thread)
         block.threads = sorted(block.order, key=lambda thread: thread.number)
         self.resident.append(block)
         self.ready.extend(block.order)
-
-    def _body(self) -> None:
-        self.function(*self.arguments)
 
     def _enter(self, thread: _Thread) -> None:
         last, self.current = self.current, thread
@@ -132,10 +140,8 @@ class Scheduler:
             CUDA.shared.restore(thread.block.memory)
 
     def _after_leaving(self, thread: _Thread) -> None:
-        """A thread either waits now, or it left the kernel."""
-        if not thread.greenlet.dead:
-            return
         block = thread.block
+        self.pool.append(thread.greenlet)
         self.spins, thread.state = 0, "left"
         block.left += 1
         block.gone[thread.warp] = block.gone.get(thread.warp, 0) | 1 << thread.lane
@@ -151,12 +157,12 @@ class Scheduler:
         if thread is self.current:
             return
         self._enter(thread)
-        thread.greenlet.switch()
+        thread.greenlet.switch(self)
 
     def _end_threads(self) -> None:
         for block in self.resident:
             for thread in block.threads:
-                if not thread.greenlet.dead:
+                if not thread.is_done:
                     thread.greenlet.throw(self.library.GreenletExit)
 
     # Waiting ----------------------------------------------------------------------------------------------------------------
@@ -258,6 +264,20 @@ class Scheduler:
                 for (state, place), numbers in groups.items()
             ]
         return "\n".join(lines[:40])
+
+
+def _serve(scheduler: Scheduler) -> None:
+    """Life of a greenlet: one thread after another, of whichever launch comes next."""
+    while True:
+        thread = scheduler.current
+        try:
+            scheduler.function(*scheduler.arguments)
+        except Exception as error:
+            scheduler.error = error
+        thread.is_done = True
+        main = scheduler.main
+        del scheduler, thread  # what a launch used must not live as long as this greenlet
+        scheduler = main.switch()
 
 
 def _place(where: Any) -> str:
