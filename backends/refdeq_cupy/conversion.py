@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from refdeq.errors import ArgumentError, DTypeError, LaunchError
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Size
 from refdeq_gpu.table import Argument, Kernel, all_kernels
+
+from refdeq.errors import ArgumentError, DTypeError, LaunchError
 
 __all__ = ["MOST_THREADS", "check_launch", "converted", "kernel_named", "kind_dtype", "three"]
 

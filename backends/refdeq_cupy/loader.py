@@ -1,7 +1,7 @@
 """Kernels of CUDA C++ compiled for the CPU: a folder of sources, a C++ compiler, a cache of libraries.
 
-The text that NVRTC compiles for a GPU is compiled here by g++ behind the headers in ``shim``, which give the words of CUDA their
-meaning on a CPU; only declarations of dynamic shared memory are rewritten. A library is kept under a key of all it was made of.
+The text that NVRTC compiles for a GPU is compiled here by g++ behind the headers in ``shim``, which give the words of CUDA a
+meaning on a CPU; only declarations of dynamic shared memory are rewritten. A library is kept under a key of all it is made of.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ SOURCES = Path(__file__).parent / "src"
 SHIM = Path(__file__).parent / "shim"
 
 _OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-fno-gnu-unique", "-fPIC", "-shared")
-_KERNEL = re.compile(
-    r'extern\s+"C"\s+__global__\s+(?:__launch_bounds__\([^)]*\)\s*)?void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\('
-)
+_BOUNDS = r"(?:__launch_bounds__\([^)]*\)\s*)?"
+_KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(')
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', flags=re.MULTILINE)
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\s*\w+\s*\)\s*)?([\w ]+?)\s+(\w+)\s*\[\s*\]\s*;")
 
@@ -58,16 +57,16 @@ def cache_folder() -> Path:
 
 
 def kernel_symbols(text: str) -> tuple[str, ...]:
-    """Names of the kernels that a source defines, in its order.
+    """Names of the kernels that a source defines, in its order; macros must have been expanded.
 
-    >>> kernel_symbols('extern "C" __global__ void fill(float* out) {}')
+    >>> kernel_symbols('extern "C" __global__ void __launch_bounds__(256, 1) fill(float* out) {}')
     ('fill',)
     """
-    return tuple(_KERNEL.findall(text))
+    return tuple(dict.fromkeys(_KERNEL.findall(text)))
 
 
 def source_files(folder: Path, name: str) -> dict[str, str]:
-    """Texts of a source and of all it includes from its folder, the source first; names that the folder lacks are left alone."""
+    """Texts of a source and of all it includes from its folder, the source first; what the folder lacks is left alone."""
     found: dict[str, str] = {}
     pending = [name]
     while pending:
@@ -86,17 +85,14 @@ def _rewritten(text: str) -> str:
 
 
 class Library:
-    """Kernels of one module, compiled for the CPU.
+    """Kernels of one module, compiled for the CPU."""
 
-    Parameters
-    ----------
-    path : Path
-    symbols : tuple of str
-    """
-
-    def __init__(self, path: Path, symbols: tuple[str, ...]) -> None:
-        self.symbols = symbols
+    def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
+
+    def has(self, symbol: str) -> bool:
+        """Whether the module defines a kernel."""
+        return hasattr(self._library, f"{symbol}__launch")
 
     def kinds(self, symbol: str) -> list[tuple[str, bool]]:
         """Kinds of the arguments of a kernel, each with whether it is an array."""
@@ -130,11 +126,14 @@ class Library:
 @functools.cache
 def _runtime() -> None:
     """Load the scheduler, which all modules share."""
-    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(SHIM.iterdir())}
-    ctypes.CDLL(str(_built("runtime.cpp", texts, ())), mode=ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(_built("runtime.cpp", _shim_files(), ())), mode=ctypes.RTLD_GLOBAL)
 
 
-def load(folder: Path, module: str, real: str, named: tuple[str, ...] = ()) -> Library:
+def _shim_files() -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(SHIM.iterdir()) if path.is_file()}
+
+
+def load(folder: Path, module: str, real: str) -> Library:
     """Compile a module for one real type, or find it in the cache.
 
     Parameters
@@ -143,19 +142,13 @@ def load(folder: Path, module: str, real: str, named: tuple[str, ...] = ()) -> L
         With ``<module>.cu`` and the headers it includes.
     module : str
     real : {"float", "double"}
-    named : tuple of str
-        Kernels that macros define, which the text does not show.
     """
-    files = source_files(folder, f"{module}.cu")
-    text = files.get(f"{module}.cu", "")
-    words = set(re.findall(r"\w+", re.sub(r"//.*", "", text)))
-    symbols = (*kernel_symbols(text), *(name for name in named if name not in kernel_symbols(text) and name in words))
-    shim = {path.name: path.read_text(encoding="utf-8") for path in sorted(SHIM.iterdir())}
-    texts = {name: _rewritten(text) for name, text in files.items()} | shim
-    lines = ['#include "cuda_shim.hpp"', f'#include "{module}.cu"', *(f"SHIM_KERNEL({symbol})" for symbol in symbols), ""]
-    texts["module.cpp"] = "\n".join(lines)
+    main = f"{module}.cu"
+    files = source_files(folder, main)
+    if main not in files:
+        raise FileNotFoundError(f"no {main} in {folder}")
     _runtime()
-    return Library(_built("module.cpp", texts, (f"-DREAL={real}", "-fvisibility=hidden")), symbols)
+    return Library(_built(main, files | _shim_files(), (f"-DREAL={real}", "-fvisibility=hidden")))
 
 
 def _built(main: str, texts: dict[str, str], options: tuple[str, ...]) -> Path:
@@ -163,24 +156,40 @@ def _built(main: str, texts: dict[str, str], options: tuple[str, ...]) -> Path:
     path = compiler()
     if path is None:
         raise BackendUnavailableError("cupy", "running kernels on the CPU needs the compiler g++", "install g++")
-    command = [path, *_OPTIONS, *options]
-    record = "\0".join([compiler_version(path), *command[1:], main, *(part for item in sorted(texts.items()) for part in item)])
-    folder = cache_folder() / hashlib.sha256(record.encode()).hexdigest()[:24]
+    parts = [compiler_version(path), *_OPTIONS, *options, main, *(part for item in sorted(texts.items()) for part in item)]
+    parts.append(_DYNAMIC.pattern + _KERNEL.pattern)
+    folder = cache_folder() / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     library = folder / "library.so"
     if library.is_file():
         return library
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         room = Path(work) / "room"
-        room.mkdir()
-        for name, text in texts.items():
-            (room / name).write_text(text, encoding="utf-8")
-        done = subprocess.run([*command, "-I.", main, "-o", "library.so"], cwd=room, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"g++ cannot compile {main}:\n{done.stderr[:4000]}")
+        _compile(room, path, main, texts, options)
         try:
             os.rename(room, folder)
         except OSError:
             if not library.is_file():  # else another process was faster
                 raise
     return library
+
+
+def _compile(room: Path, path: str, main: str, texts: dict[str, str], options: tuple[str, ...]) -> None:
+    room.mkdir()
+    for name, text in texts.items():
+        is_kernel = name.endswith((".cu", ".cuh"))
+        (room / name).write_text(_rewritten(text) if is_kernel else text, encoding="utf-8")
+    if main.endswith(".cu"):
+        expanded = _run([path, "-E", "-P", "-x", "c++", *options, "-I.", main], room)
+        exports = [f"SHIM_KERNEL({symbol})" for symbol in kernel_symbols(expanded)]
+        lines = ['#include "cuda_shim.hpp"', f'#include "{main}"', *exports, ""]
+        main = "module.cpp"
+        (room / main).write_text("\n".join(lines), encoding="utf-8")
+    _run([path, *_OPTIONS, *options, "-I.", main, "-o", "library.so"], room)
+
+
+def _run(command: list[str], room: Path) -> str:
+    done = subprocess.run(command, cwd=room, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[:4000]}")
+    return done.stdout

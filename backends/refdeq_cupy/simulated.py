@@ -1,12 +1,13 @@
-"""A device simulated on the CPU: buffers are NumPy arrays, kernels are the CUDA C++ of this package behind the headers in ``shim``.
+"""A device simulated on the CPU: buffers are NumPy arrays, kernels are the CUDA C++ of this package behind ``shim``.
 
-Fresh memory is poisoned (NaN), and every array has a fence around it that is looked at after each launch, so that a kernel which
-reads what nobody wrote, or writes outside, does not pass.
+Fresh memory is poisoned (NaN), and every array has a fence around it that is looked at after each launch: a kernel that reads what
+nobody wrote, or writes outside, does not pass.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import os
 import threading
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from refdeq_gpu.arrays import DeviceArray
+from refdeq_gpu.device import Size
+from refdeq_gpu.table import Kernel
 
 from refdeq.errors import ArgumentError, LaunchError, OutOfDeviceMemoryError, ShapeError
 from refdeq_cupy import loader
 from refdeq_cupy.conversion import check_launch, converted, kernel_named, kind_dtype, three
 from refdeq_cupy.names import REAL, symbol_of
-from refdeq_gpu.arrays import DeviceArray
-from refdeq_gpu.device import Size
-from refdeq_gpu.table import Kernel, all_kernels
 
 __all__ = ["ShimDevice"]
 
@@ -71,7 +72,7 @@ class ShimDevice:
         first = -(raw.ctypes.data + _FENCE) % _ALIGNMENT + _FENCE
         inner = raw[first : first + size]
         inner[:] = 1 if dtype == np.bool_ else _POISON
-        self._fenced[id(raw)] = weakref.ref(raw, lambda _, key=id(raw): self._fenced.pop(key, None))  # type: ignore[misc]
+        self._fenced[id(raw)] = weakref.ref(raw, functools.partial(_forget, self._fenced, id(raw)))
         return DeviceArray(inner.view(dtype), shape, dtype)
 
     def upload(self, array: np.ndarray) -> DeviceArray:
@@ -151,8 +152,7 @@ class ShimDevice:
         real = REAL[np.dtype(dtype).name]
         module = kernel.module, real
         if module not in self._modules:
-            listed = [symbol_of(name) for name, other in all_kernels().items() if other.module == kernel.module]
-            self._modules[module] = loader.load(self._sources, kernel.module, real, tuple(listed))
+            self._modules[module] = loader.load(self._sources, *module)
         library = self._modules[module]
         if (kernel.name, real) not in self._checked:
             _check_signature(kernel, library, dtype)
@@ -170,6 +170,10 @@ class ShimDevice:
                 raise LaunchError(f"{kernel}: a write outside of an array of {size} bytes")
 
 
+def _forget(fenced: dict[int, Any], key: int, _: Any) -> None:
+    fenced.pop(key, None)
+
+
 def _as_c(value: Any) -> Any:
     """A pointer to an array, or a scalar, as ctypes has it."""
     if isinstance(value, np.ndarray):
@@ -181,6 +185,8 @@ def _as_c(value: Any) -> Any:
 
 def _check_signature(kernel: Kernel, library: loader.Library, real: Any) -> None:
     """The kernel must take what the table says, or it would read its arguments wrongly on a real device."""
+    if not library.has(symbol_of(kernel.name)):
+        raise LaunchError(f"{kernel.name}: {kernel.module}.cu does not define {symbol_of(kernel.name)}")
     written = [f"{kind}{'*' * is_array}" for kind, is_array in library.kinds(symbol_of(kernel.name))]
     names = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "uint8": "u8", "uint16": "u16"}
     listed = [names[kind_dtype(one.kind, real).name] + "*" * one.is_array for one in kernel.arguments]
