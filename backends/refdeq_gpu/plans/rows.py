@@ -1,0 +1,57 @@
+"""Plans of many independent rows (K2): which of them serves a request.
+
+Rows of a fully connected cell do not see each other (S-1), so that rows which are final cost nothing more. Three plans make use
+of that. *Tiles* (:mod:`~refdeq_gpu.plans.rows_tile`, K2) keep rows on chip for the whole solve and multiply on tensor cores, in
+precisions that are declared. *Lists* (:mod:`~refdeq_gpu.plans.rows_axpy`, K2c) add the columns of what each row sends, in the
+dtype of the cell, in strict order bit for bit. *Compaction* (:mod:`~refdeq_gpu.plans.rows_gemm`, K2b) gathers the rows that go on
+and has a library multiply them.
+"""
+
+from __future__ import annotations
+
+from refdeq.fc_pattern import Pattern, UnmatchedError, match
+from refdeq.registry import Plan, PlanRequest, Refusal
+from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq_gpu.device import Device
+from refdeq_gpu.plans.rows_tile import PARTS, tile_plan
+
+__all__ = ["offer"]
+
+
+def offer(request: PlanRequest, device: Device, precision: str = "float32") -> Plan | Refusal:
+    """The plan of independent rows for a request, or what keeps it from having one.
+
+    Parameters
+    ----------
+    request : PlanRequest
+    device : Device
+    precision : {"float32", "bfloat16", "bfloat16x2", "bfloat16x3"}
+        Declared arithmetic of products: the dtype of the cell, or a weight in so many bfloat16 parts. Nothing narrower than what
+        is declared ever runs.
+    """
+    pattern = _matched(request)
+    if isinstance(pattern, Refusal):
+        return pattern
+    if precision in PARTS:
+        return tile_plan(request, pattern, device, precision)
+    return tile_plan(request, pattern, device, precision)
+
+
+def _matched(request: PlanRequest) -> Pattern | Refusal:
+    """What all plans of rows ask of a request."""
+    if type(request.solver) not in (Picard, KrasnoselskiiMann):
+        return Refusal(f"rows step by Picard or Krasnoselskii-Mann, not by {type(request.solver).__name__}")
+    if request.returned != "last":
+        return Refusal(f"the fused solve returns the last argument, not the {request.returned}")
+    if request.gates and request.refresh:
+        return Refusal(f"rows are not refreshed, the rule asks for it every {request.refresh} evaluations")
+    try:
+        pattern = match(request.graph)
+    except UnmatchedError as reason:
+        return Refusal(f"the graph is not a fully connected cell: {reason}")
+    gate = request.gates.get(pattern.linear)
+    if gate is not None and request.bias == "folded" and pattern.bias is not None:
+        return Refusal("rows carry no bias in their accumulators, the rule folds it in")
+    if gate is not None and gate.delta_dtype is not None:
+        return Refusal(f"rows form differences in the dtype of the state, not in {gate.delta_dtype}")
+    return pattern
