@@ -1,7 +1,7 @@
 // What the kernels of convolutions over lists of tiles agree on: tiles of output sites, words of channels, where a tap reads.
 //
-// A tile is 8 rows of 16 sites. Channels are cut into words of 32, group after group; every group fills its last word up. Packed
-// differences have channels last: element (entry of rows, site, word * 32 + channel in the word).
+// A tile is 8 rows of 16 sites. Channels are cut into words of 32, group after group; every group fills its last word up.
+// Packed differences have channels last: element (entry of rows, site, word * 32 + channel in the word).
 #pragma once
 
 constexpr int TILE_ROWS = 8, TILE_COLUMNS = 16, SITES = TILE_ROWS * TILE_COLUMNS, WORD = 32;
@@ -23,8 +23,8 @@ struct Conv {
     __device__ int source(int y, int x, int tap) const {
         const int from_y = y * stride_h - pad_h + tap / kernel_w * dilation_h;
         const int from_x = x * stride_w - pad_w + tap % kernel_w * dilation_w;
-        const bool is_there = y < out_height && x < out_width && from_y >= 0 && from_y < height && from_x >= 0 && from_x < width;
-        return is_there ? from_y * width + from_x : -1;
+        if (y >= out_height || x >= out_width) return -1;
+        return from_y >= 0 && from_y < height && from_x >= 0 && from_x < width ? from_y * width + from_x : -1;
     }
 };
 

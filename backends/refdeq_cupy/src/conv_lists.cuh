@@ -41,8 +41,8 @@ __device__ inline bool reaches(const Conv& conv, const Job& job, int tap, int wo
         for (int h = columns.first / TILE_COLUMNS; h <= columns.last / TILE_COLUMNS; h++) {
             const unsigned inside = strips_in(rows.first - v * TILE_ROWS, rows.last - v * TILE_ROWS,
                                               columns.first - h * TILE_COLUMNS, columns.last - h * TILE_COLUMNS);
-            const int found = tile_words[(base + v * conv.in_across() + h) * conv.all_words() + job.group * conv.words() + word];
-            if ((unsigned)found & inside) return true;
+            const long long tile = base + v * conv.in_across() + h;
+            if ((unsigned)tile_words[tile * conv.all_words() + job.group * conv.words() + word] & inside) return true;
         }
     }
     return false;

@@ -7,7 +7,7 @@
 
 constexpr int LISTERS = 128;
 
-// Packing -----------------------------------------------------------------------------------------------------------------------
+// Packing ---------------------------------------------------------------------------------------------------------------------
 
 extern "C" __global__ void __launch_bounds__(PACKERS, 4) tile_pack(
     const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const REAL* __restrict__ d,
@@ -15,7 +15,7 @@ extern "C" __global__ void __launch_bounds__(PACKERS, 4) tile_pack(
     pack_tiles(CONV_OF_ARGUMENTS, rows, count, d, mask, delta, sent, tile_words, [](REAL value) { return value; });
 }
 
-// Listing -----------------------------------------------------------------------------------------------------------------------
+// Listing ---------------------------------------------------------------------------------------------------------------------
 
 // Position of this thread among the threads of the block that are `listed`, and how many there are; every thread must call.
 __device__ int rank_in_block(bool listed, int* totals, int& all) {
@@ -80,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(LISTERS) tile_jobs(
     }
 }
 
-// Weights ------------------------------------------------------------------------------------------------------------------------
+// Weights ---------------------------------------------------------------------------------------------------------------------
 
 // (outputs, channels / group, taps) as (group, tap, channel of whole words, output of whole blocks), the rest zeros.
 extern "C" __global__ void tile_weight(
@@ -96,7 +96,7 @@ extern "C" __global__ void tile_weight(
     }
 }
 
-// Accumulating ------------------------------------------------------------------------------------------------------------------
+// Accumulating ----------------------------------------------------------------------------------------------------------------
 
 constexpr int OUTPUTS = 64, THREADS = 256;
 constexpr int PIECE = 16 / sizeof(REAL);       // elements of one asynchronous copy
@@ -119,7 +119,8 @@ struct alignas(16) Four {
 // Start the copies of one part of a listed word: weights, and the pieces of four channels or two in which a site sends.
 __device__ void stage_part(const Conv& conv, const Job& job, int code, int part, int block, const REAL* __restrict__ delta,
                            const int* __restrict__ sent, const REAL* __restrict__ weight, Stage& stage) {
-    const int tap = code / conv.words(), word = code % conv.words(), padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS;
+    const int tap = code / conv.words(), word = code % conv.words();
+    const int padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS;
 #pragma unroll 1
     for (int k = threadIdx.x; k < SITES * (CHUNK / PIECE); k += THREADS) {
         const int site = k / (CHUNK / PIECE), piece = k % (CHUNK / PIECE);
@@ -225,10 +226,11 @@ __device__ void accumulate_tiles(const Conv& conv, const int* rows, const REAL* 
     }
 }
 
-#define TILES_ARGUMENTS                                                                                                     \
-    const int *__restrict__ rows, long long count, CONV_ARGUMENTS, const REAL *__restrict__ delta, const int *__restrict__ sent, \
-        const REAL *__restrict__ weight, const int *__restrict__ list, const int *__restrict__ length,                       \
-        const int *__restrict__ job, const long long *__restrict__ number, REAL *__restrict__ a
+#define TILES_ARGUMENTS                                                                                                      \
+    const int *__restrict__ rows, long long count, CONV_ARGUMENTS, const REAL *__restrict__ delta,                           \
+        const int *__restrict__ sent, const REAL *__restrict__ weight, const int *__restrict__ list,                         \
+        const int *__restrict__ length, const int *__restrict__ job, const long long *__restrict__ number,                   \
+        REAL *__restrict__ a
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_tiles(TILES_ARGUMENTS) {
     accumulate_tiles<false>(CONV_OF_ARGUMENTS, rows, delta, sent, weight, list, length, job, number, a);

@@ -1,6 +1,6 @@
-// Convolution over lists of tiles on tensor cores: differences that are bfloat16 numbers already (feedback memory in that format,
-// D-4), and every weight as the sum of three, so that no product is rounded: float32 sums of exact products (N-7). Lists are those
-// of conv_tiles.cu. An element that is not sent takes part as +0, so that weights must be finite.
+// Convolution over lists of tiles on tensor cores: differences that are bfloat16 numbers already (feedback memory in that
+// format, D-4), and every weight as the sum of three, so that no product is rounded: float32 sums of exact products (N-7).
+// Lists are those of conv_tiles.cu. An element that is not sent takes part as +0, so that weights must be finite.
 
 #include "async.cuh"
 #include "bfloat16.cuh"
@@ -9,7 +9,7 @@
 #include "mma.cuh"
 
 constexpr int OUTPUTS = 64, THREADS = 256, STAGES = 3, PARTS = 3;
-constexpr int HALVES = WORD + 8;  // bfloat16 numbers in a row of shared memory: the eight rows of a matrix lie in different banks
+constexpr int HALVES = WORD + 8;  // of a row in shared memory: the eight rows of a matrix lie in different banks
 
 // One block per input tile and word; `delta` holds pairs of bfloat16 numbers.
 extern "C" __global__ void __launch_bounds__(PACKERS, 4) tile_pack_bf16(
@@ -53,7 +53,8 @@ __device__ void stage_word(const Conv& conv, const Job& job, int code, int block
 #pragma unroll 1
     for (int k = threadIdx.x; k < SITES * 4; k += THREADS) {  // a row is four pieces of eight numbers
         const int site = k / 4, piece = k % 4, source = conv.source(job.row(conv, site), job.column(conv, site), tap);
-        const long long at = (job.entry * conv.sites() + (source < 0 ? 0 : source)) * conv.all_words() + job.group * conv.words() + word;
+        const long long from = job.entry * conv.sites() + (source < 0 ? 0 : source);
+        const long long at = from * conv.all_words() + job.group * conv.words() + word;
         const unsigned bits = source < 0 ? 0 : (unsigned)sent[at];
         cp_async_16(&stage.delta[site * HALVES + piece * 8], &delta[at * WORD + piece * 8], bits != 0);
         if (piece == 0) stage.sent[site] = bits;
@@ -98,8 +99,8 @@ __device__ void add_word(const Stage& stage, int first_site, int first_output, f
 }
 
 // a = fl(a + sum): what one evaluation adds is summed for itself, so that its rounding is relative to what it adds.
-__device__ void add_to_accumulators(const Conv& conv, const Job& job, long long sample, int first_site, int first_output, float* a,
-                                    const float (&own)[2][4][4]) {
+__device__ void add_to_accumulators(const Conv& conv, const Job& job, long long sample, int first_site, int first_output,
+                                    float* a, const float (&own)[2][4][4]) {
     const int lane = threadIdx.x % 32, each = conv.outputs / conv.group;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -107,7 +108,8 @@ __device__ void add_to_accumulators(const Conv& conv, const Job& job, long long 
         for (int j = 0; j < 4; j++) {
 #pragma unroll
             for (int k = 0; k < 4; k++) {
-                const int site = first_site + 16 * i + lane / 4 + k / 2 * 8, output = first_output + 8 * j + lane % 4 * 2 + k % 2;
+                const int site = first_site + 16 * i + lane / 4 + k / 2 * 8;
+                const int output = first_output + 8 * j + lane % 4 * 2 + k % 2;
                 const int y = job.row(conv, site), x = job.column(conv, site);
                 const long long plane = sample * conv.outputs + job.group * each + output;
                 if (y < conv.out_height && x < conv.out_width && output < each)
