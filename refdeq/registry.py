@@ -57,6 +57,9 @@ class BackendInfo:
         Largest error of native activations, in units in the last place.
     fused : bool
         Whether there are fused plans.
+    multiply, rounding : str
+        Arithmetic of sums in fast order where it is not that of the dtype (docs/bounds.md, sections 3 and 4): the format of
+        operands, such as ``"bfloat16x3"``, and ``"truncate"`` where additions need not round to nearest.
     """
 
     name: str
@@ -69,6 +72,8 @@ class BackendInfo:
     fused: bool = False
     fast_activation: str = "strict"
     activation_ulp: float = 0.0
+    multiply: str = "same"
+    rounding: str = "nearest"
 
     def activation_in(self, order: str) -> str:
         """What activations are in an order (N-8).

@@ -51,12 +51,13 @@ __device__ __forceinline__ float2 watched_pair(
     return make_float2(first, second);
 }
 
-// c += A u for all rows of the tile, u in as many bfloat16 parts as the weight has.
+// c += A u for all rows of the tile, u in as many bfloat16 parts as the weight has; the smallest part first, so that what it
+// rounds is small too.
 __device__ __forceinline__ void multiply_dense(
     unsigned short* tile, const Slots& slots, const TileWeights& weights, const Place& at, const float* entry, long long step,
     bool has_entry, int n, const Kept& kept, Fragments& c
 ) {
-    for (int p = 0; p < weights.parts; ++p) {
+    for (int p = weights.parts - 1; p >= 0; --p) {
         int is_odd = 0, is_any = 0;
         FOR_ROWS(m, h) {
             const int slot = at.slot(m, h), row = slots.row[slot];

@@ -10,6 +10,7 @@ from rational.orders import chopped, flushing, nearest, outcomes
 from refdeq_validation.judge import bounds
 from refdeq_validation.judge.models import declared, plain
 from refdeq_validation.judge.steps import judge_steps
+from refdeq_validation.lab.roundings import pieces
 from refdeq_validation.protocol.transcript import Answer
 
 MODELS = {
@@ -165,3 +166,16 @@ def test_no_order_of_a_folded_bias_exceeds_its_bound(dtype):
         sizes = [np.array(float(n)) for n in (sum(map(abs, products)), Fraction(float(a)), wide)]
         limit = Fraction(float(bounds.folded(plain(dtype), np.array(k), *sizes, np.array(False)).limit))
         assert all(abs(value - exact) <= limit for value in found | others)
+
+
+def test_two_bfloat16_parts_stay_within_their_share():
+    """What ``bfloat16x2`` drops of a product (docs/bounds.md, section 3): within the declared share, and a third of it is reached."""
+    theta = Fraction(bounds.operand_unit(declared(claims(multiply="bfloat16x2"), "float32")))
+    rng = np.random.default_rng(20_261)
+    w, d = (np.append(1.0 + rng.random(300), 1.0 + 2.0**-8 * (1.0 - 2.0**-15)).astype(np.float32) for _ in range(2))
+    worst = Fraction(0)
+    (wh, wl), (dh, dl) = pieces(w, "bfloat16", 2), pieces(d, "bfloat16", 2)
+    for values in zip(w, d, wh, wl, dh, dl, strict=True):
+        x, y, xh, xl, yh, yl = (Fraction(float(value)) for value in values)
+        worst = max(worst, abs(x * y - (xh * yh + xh * yl + xl * yh)) / (x * y))
+    assert theta * Fraction(3, 10) < worst <= theta

@@ -101,7 +101,7 @@ def accumulate(model: Arithmetic, k: Array, base: Array, products: Array, sizes:
     gauge = base + products
     # Finite sums have finite partial sums: where the gauge leaves float64, no rounding exceeds u times the largest number.
     reach, products = np.minimum(gauge, _LARGEST), np.minimum(products, _LARGEST)
-    leaves = (k + (1 + extra)) * (3.0 if model.parts == 3 else 1.0)
+    leaves = (k + (1 + extra)) * (3.0 if model.parts > 1 else 1.0)
     theta = operand_unit(model)
     if model.adds != model.carrier:
         theta = theta + model.carrier.unit * (1.0 + theta)
@@ -133,10 +133,13 @@ def operand_unit(model: Arithmetic) -> float:
     """Relative error of one product from re-rounding its operands (docs/bounds.md, section 3): ``2 u_in + u_in^2``.
 
     Splitting into parts leaves what is dropped: of three bfloat16 parts ``mid lo + lo mid + lo lo``, of two tf32 parts
-    ``lo lo`` and the two remainders; both in units of 2^-24, with a tenth for terms of higher order.
+    ``lo lo`` and the two remainders; both in units of 2^-24, with a tenth for terms of higher order. Two bfloat16 parts leave
+    ``lo lo`` and a remainder of each operand, 2^-16 each.
     """
     if model.operands is None:
         return 0.0
+    if model.parts == 2:
+        return 3.1 * 2.0**-16
     if model.parts == 3:
         rest = 0.0 if model.carrier.precision == 24 or model.operands.precision == 11 else 2.0
         return (8.1 if model.operands.precision == 11 else 2.1 + rest) * 2.0**-24

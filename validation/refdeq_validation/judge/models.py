@@ -24,7 +24,7 @@ class Arithmetic:
     operands : Format or None
         To which operands are rounded before the multiplication; None: they are taken as they are.
     parts : int
-        Into how many numbers of that format an operand is split (3: emulation; 1: it is rounded).
+        Into how many numbers of that format an operand is split (2 or 3: emulation; 1: it is rounded).
     chopped : bool
         Additions need not round to nearest: anything between the two neighbours of the exact result.
     subnormals : {"ieee", "ftz", "daz"}
@@ -61,8 +61,8 @@ def _model(dtype: str, order: str, rounding: str, multiply: str, accumulate: str
     return Arithmetic(
         carrier=carrier,
         adds=carrier if accumulate == "same" else FORMATS[accumulate],
-        operands=None if multiply == "same" else FORMATS[multiply.removesuffix("x3")],
-        parts=3 if multiply.endswith("x3") else 1,
+        operands=None if multiply == "same" else FORMATS[multiply.removesuffix("x3").removesuffix("x2")],
+        parts=int(multiply[-1]) if multiply.endswith(("x2", "x3")) else 1,
         chopped=rounding == "truncate",
         subnormals=subnormals,
         strict=order == "strict",

@@ -143,6 +143,7 @@ ORDERS: Mapping[str, Callable[[Block, Style], Array]] = {
     "kahan": compensated,
     "fma": contracted,
     "wide": widened,
+    "bfloat16x2": emulated("bfloat16", 2, 2),
     "bfloat16x3": emulated("bfloat16", 3, 3),
     "tf32x3": emulated("tf32", 2, 2),
     "zeros": with_zeros,

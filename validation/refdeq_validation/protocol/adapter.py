@@ -118,6 +118,8 @@ def _claims(backend: Backend, order: str, path: str) -> Claims:
         bias=("separate", "folded"),
         granularity=("element", "sample", "channel", "pixel", "tile"),
         order=order,
+        multiply=info.multiply if order == "fast" else "same",
+        rounding=info.rounding if order == "fast" else "nearest",
         inactive_columns=info.inactive_columns,
         determinism=info.determinism if order == "strict" else min(info.determinism, "R3"),
         activation=info.activation_in(order),

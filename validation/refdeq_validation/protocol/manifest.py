@@ -18,7 +18,7 @@ BACKEND_KEYS = ("name", "version", "python", "command")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "order": ("strict", "fast"),
     "rounding": ("nearest", "truncate"),
-    "multiply": ("same", "tf32", "float16", "bfloat16", "bfloat16x3", "tf32x3"),
+    "multiply": ("same", "tf32", "float16", "bfloat16", "bfloat16x2", "bfloat16x3", "tf32x3"),
     "accumulate": ("same", "float16", "bfloat16"),
     "subnormals": ("ieee", "ftz"),
     "inactive_columns": ("skip", "read"),
@@ -59,7 +59,8 @@ class Claims:
     rounding : {"nearest", "truncate"}
         Of additions into the accumulator; ``truncate`` doubles the bound.
     multiply : str
-        Format to which operands are rounded before the multiplication; ``bfloat16x3`` and ``tf32x3`` are emulations.
+        Format to which operands are rounded before the multiplication; ``bfloat16x2``, ``bfloat16x3`` and ``tf32x3`` are
+        emulations by two, three and (of products) three parts.
     accumulate : str
         Format of the accumulator's additions.
     subnormals : {"ieee", "ftz"}
