@@ -176,7 +176,7 @@ def test_tensor_cores_are_within_the_bound_of_three_parts(device, name):
     case = CASES[name]
     arrays = case.arrays("float32", narrow=True)
     k, products, sizes = terms(case, arrays)
-    got, _ = run(device, case, arrays, "fast", precision="bf16x3", is_narrow=True)
+    got, _ = run(device, case, arrays, "fast", precision="bfloat16x3", is_narrow=True)
     error = np.abs(got - expected(case, arrays, np.float64))
     active = case.active()
     limit = bounds.accumulate(BF16X3, k, np.abs(arrays[3]), products, sizes).limit
@@ -190,7 +190,7 @@ def test_tensor_cores_are_within_the_bound_of_three_parts(device, name):
 def test_tensor_cores_give_the_same_bits_on_any_grid_and_list():
     case = CASES["strides, dilations, groups"]
     arrays = case.arrays("float32", narrow=True)
-    options = {"precision": "bf16x3", "is_narrow": True}
+    options = {"precision": "bfloat16x3", "is_narrow": True}
     wanted, _ = run(ShimDevice(), case, arrays, "fast", **options)
     for seed, blocks, everything in ((1, 1, False), (SHUFFLED, 3, True)):
         got, _ = run(ShimDevice(seed=seed), case, arrays, "fast", blocks=blocks, everything=everything, **options)
@@ -205,7 +205,7 @@ def test_tensor_cores_are_used_only_where_they_may(device, reason):
         arrays[0][0, 0, 0, 0] = np.inf
     order = "strict" if reason == "strict" else "fast"
     with np.errstate(invalid="ignore"):
-        got, _ = run(device, case, arrays, order, precision="bf16x3", is_narrow=reason != "wide differences")
+        got, _ = run(device, case, arrays, order, precision="bfloat16x3", is_narrow=reason != "wide differences")
     assert same_bits(got, run(device, case, arrays, order)[0])
 
 
@@ -295,7 +295,7 @@ def test_what_is_not_worth_tiles_is_left_to_the_plain_kernel(device, data, weigh
 
 
 def test_precisions_have_names(device):
-    with pytest.raises(ArgumentError, match="precision: expected one of float32, bf16x3, got half"):
+    with pytest.raises(ArgumentError, match="precision: expected one of float32, bfloat16x3, got half"):
         TileConv(device, precision="half")
 
 
@@ -319,7 +319,7 @@ PLANTED = {
 @functools.cache
 def as_they_are(case, is_narrow, seed):
     """What the sources as they are give in some order of threads."""
-    order, precision = ("fast", "bf16x3") if is_narrow else ("strict", "float32")
+    order, precision = ("fast", "bfloat16x3") if is_narrow else ("strict", "float32")
     arrays = case.arrays("float32", narrow=is_narrow)
     options = {"precision": precision, "is_narrow": is_narrow, "blocks": 1}
     wanted, _ = run(ShimDevice(seed=seed), case, arrays, order, **options)

@@ -27,7 +27,7 @@ __all__ = ["Geometry", "TileConv", "offer"]
 TILE_ROWS, TILE_COLUMNS, WORD, OUTPUTS = 8, 16, 32, 64
 _THREADS, _LISTERS, _MOST = 256, 128, 2**31 - 1
 _BLOCKS_PER_MULTIPROCESSOR = 2
-_PRECISIONS = "float32", "bf16x3"
+_PRECISIONS = "float32", "bfloat16x3"
 _LARGEST_BFLOAT16 = 2.0**127 * (2.0 - 2.0**-7)
 _NARROW_STAGES = 3 * (128 * 80 + 3 * OUTPUTS * 80 + 128 * 4)
 """Bytes of the three stages on tensor cores: rows of 64 bytes and 16 more of sites and of three parts, one word per site."""
@@ -124,9 +124,10 @@ class TileConv:
     Parameters
     ----------
     device : Device
-    precision : {"float32", "bf16x3"}
-        ``"bf16x3"``: differences that the caller knows to be bfloat16 numbers are multiplied on tensor cores, in fast order, in
-        float32, by weights that are sums of three bfloat16 numbers; what remains is computed in its own dtype, as with ``"float32"``.
+    precision : {"float32", "bfloat16x3"}
+        ``"bfloat16x3"``: in fast order and float32, differences that the caller knows to be bfloat16 numbers are multiplied on
+        tensor cores, by weights that are sums of three such numbers. All else is computed in its own dtype, as always with
+        ``"float32"``.
     least_channels : int, optional
         Channels per group below which a convolution is not taken.
     everything : bool
@@ -213,7 +214,7 @@ class TileConv:
 
     def _may_narrow(self, weight: DeviceArray, order: str) -> bool:
         """Whether tensor cores may multiply: by a weight whose parts are finite, because zeros are multiplied too (D-7)."""
-        if self._precision != "bf16x3" or order != "fast" or weight.dtype != np.float32:
+        if self._precision != "bfloat16x3" or order != "fast" or weight.dtype != np.float32:
             return False
         kept = self._narrow.get(id(weight))
         if kept is None or kept[0] is not weight:
