@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-from numba import cuda
+from numba import cuda, float64
+from refdeq_gpu.plans import fc_layout
 
 from refdeq.types import Status
-from refdeq_cuda.arithmetic import multiply
+from refdeq_cuda.arithmetic import times
 from refdeq_cuda.fc_parts import first_of, work_at
-from refdeq_gpu.plans import fc_layout
 
 __all__ = ["judge"]
 
@@ -52,7 +52,7 @@ def go_on(s, m, buffer, many, is_scale, lane):
             size = abs(term)
             lane = lane if size <= lane or lane != lane else size
         else:
-            lane = lane + multiply(term, term)
+            lane = lane + times(term, term)
     return lane
 
 
@@ -60,16 +60,15 @@ def go_on(s, m, buffer, many, is_scale, lane):
 def finished(m, first, is_linf):
     """The lanes in ascending order."""
     total = float64(0)
-    for l in range(first, first + 32):
-        if is_linf:
-            total = total if m.lane[l] <= total or total != total else m.lane[l]
-        else:
-            total = total + m.lane[l]
+    for place in range(first, first + 32):
+        lane = m.lane[place]
+        larger = total if lane <= total or total != total else lane
+        total = larger if is_linf else total + lane
     return total if is_linf else math.sqrt(total)
 
 
 @cuda.jit(device=True)
-def measure(s, m):
+def measure_evaluation(s, m):
     """Residual and scale: the first warp walks along one, the second along the other, all threads stage."""
     n, thread = s.choice[N], cuda.threadIdx.x
     lane = float64(0)
@@ -156,7 +155,7 @@ def judge(s, m):
 
     The first block writes what is known of it, every block its elements of the argument (S-4).
     """
-    measure(s, m)
+    measure_evaluation(s, m)
     if cuda.threadIdx.x == 0:
         status = decided(s, m)
         m.word[FINAL] = 1 if status != RUNNING else 0

@@ -1,11 +1,10 @@
-"""What the device functions of a fully connected solve share: their arguments as one record, positions, the barrier of the grid."""
+"""What the device functions of a fully connected solve share: their arguments as records, positions, the barrier of the grid."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from numba import cuda
-
 from refdeq_gpu.plans import fc_layout
 
 __all__ = ["Block", "Solve", "first_of", "grid_barrier", "work_at"]
@@ -33,9 +32,9 @@ class Solve(NamedTuple):
 class Block(NamedTuple):
     """Shared memory of a block.
 
-    ``pool`` has two buffers of factors, or two of f and its argument; ``column`` two buffers; ``offset`` the entries of all lists
-    before that of each block; ``lane`` those of the residual and of the scale; ``word`` differences that are not zero, and whether
-    a sample is finished.
+    ``pool`` has two buffers of factors, or two of f and its argument; ``column`` two buffers; ``offset`` the entries of all
+    lists before that of each block; ``lane`` those of the residual and of the scale; ``word`` how many differences are not
+    zero, and whether a sample is finished.
     """
 
     pool: Any
@@ -50,8 +49,9 @@ class Block(NamedTuple):
 
 @cuda.jit(device=True)
 def work_at(s, row):
-    """First element of a row of the workspace: 0 is f, 1 its argument, 2 the next argument, 3 factors, 4 factors where nothing is
-    sent, 5 and on the partial sums.
+    """First element of a row of the workspace.
+
+    Row 0 is f, 1 its argument, 2 the next argument, 3 factors, 4 factors where nothing is sent, 5 and on the partial sums.
     """
     return s.choice[WORK_AT] + row * s.choice[N]
 
@@ -66,8 +66,8 @@ def first_of(s, block):
 def grid_barrier(words):
     """Wait for all blocks of a cooperative launch: one atomic per block, and a word that says which generation it is.
 
-    A block reads the generation before it arrives, so that it cannot miss the release; the last to arrive clears the count before
-    it releases the others. The fences order what each block wrote before against what others read after.
+    A block reads the generation before it arrives, so that it cannot miss the release; the last to arrive clears the count
+    before it releases the others. The fences order what each block wrote before against what others read after.
     """
     cuda.syncthreads()
     if cuda.threadIdx.x == 0:

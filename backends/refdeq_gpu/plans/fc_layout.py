@@ -101,7 +101,7 @@ WORK_ROWS = 5
 """Rows of N in the workspace before the partial sums: f, its argument, the next argument, what the columns are multiplied by,
 and what by instead where a whole sample sends nothing."""
 
-LARGEST_GRID = 512
+LARGEST_GRID = 1024
 """Blocks: the lists of so many are put together in shared memory."""
 
 CHUNK = 1024
