@@ -1,10 +1,11 @@
-"""What the device functions of a fully connected solve share: their arguments as records, positions, the barrier of the grid."""
+"""What the device functions of a fully connected solve share: arguments as records, positions, the barrier of the grid."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from numba import cuda
+
 from refdeq_gpu.plans import fc_layout
 
 __all__ = ["Block", "Solve", "first_of", "grid_barrier", "work_at"]

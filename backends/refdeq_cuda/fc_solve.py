@@ -1,20 +1,20 @@
 """A whole solve of one fully connected cell, sample by sample: in one cooperative launch, or by two kernels in turn.
 
 A round has two halves. The first (:mod:`~refdeq_cuda.fc_sums`) judges the evaluation that is finished and adds the columns of
-the next; the second (:mod:`~refdeq_cuda.fc_step`) finishes that one, steps and gates. Between them every block must have written
-what the others read: a barrier of the grid, or the end of a kernel. Every block keeps the same account of where the solve is,
-and nothing is decided on the host.
+the next; the second (:mod:`~refdeq_cuda.fc_step`) finishes that one, steps and gates. Between them every block must have
+written what the others read: a barrier of the grid, or the end of a kernel. Every block keeps the same account of where the
+solve is, and nothing is decided on the host.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba import cuda
-from refdeq_gpu.plans import fc_layout
 
 from refdeq_cuda.fc_parts import Block, Solve, grid_barrier
 from refdeq_cuda.fc_step import step
 from refdeq_cuda.fc_sums import add_columns
+from refdeq_gpu.plans import fc_layout
 
 __all__ = ["fc_add", "fc_solve", "fc_step"]
 

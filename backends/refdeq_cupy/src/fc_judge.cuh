@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fc_layout.cuh"
+#include "strict.cuh"
 
 // Stage elements of f and of its argument, from `first` on.
 __device__ inline void stage_values(const Solve& s, Shared& m, long long first, REAL* buffer) {
@@ -71,7 +72,7 @@ __device__ inline bool is_stagnated(const Solve& s, Shared& m) {
     double* recent = s.numbers + s.choice[RECENT_AT];
     const double distance = m.measure[DISTANCE];
     if (blockIdx.x == 0) recent[(made - 1) % (window + 1)] = distance;
-    if (made == 1) m.measure[OLDER] = __longlong_as_double(0x7FF0000000000000ll);  // infinite
+    if (made == 1) m.measure[OLDER] = strict_infinity();
     if (made <= window) return false;
     const double leaving = recent[(made - 1 - window) % (window + 1)];
     if (leaving < m.measure[OLDER]) m.measure[OLDER] = leaving;
