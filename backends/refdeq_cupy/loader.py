@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from refdeq.errors import BackendUnavailableError
+from refdeq_cupy.cache import kept
 
 __all__ = [
     "SHIM",
     "SOURCES",
     "Library",
-    "cache_folder",
     "compiler",
     "compiler_version",
     "kernel_symbols",
@@ -49,11 +46,6 @@ def compiler() -> str | None:
 def compiler_version(path: str) -> str:
     """First line of what the compiler says of itself."""
     return subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.partition("\n")[0]
-
-
-def cache_folder() -> Path:
-    """Where libraries are kept: in the cache folder of the user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refdeq" / "cuda_on_cpu"
 
 
 def kernel_symbols(text: str) -> tuple[str, ...]:
@@ -152,30 +144,17 @@ def load(folder: Path, module: str, real: str) -> Library:
 
 
 def _built(main: str, texts: dict[str, str], options: tuple[str, ...]) -> Path:
-    """Library of a set of texts; compiled aside and moved into place, so that processes may do the same at once."""
+    """Library of a set of texts."""
     path = compiler()
     if path is None:
         raise BackendUnavailableError("cupy", "running kernels on the CPU needs the compiler g++", "install g++")
-    parts = [compiler_version(path), *_OPTIONS, *options, main, *(part for item in sorted(texts.items()) for part in item)]
-    parts.append(_DYNAMIC.pattern + _KERNEL.pattern)
-    folder = cache_folder() / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    library = folder / "library.so"
-    if library.is_file():
-        return library
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        room = Path(work) / "room"
-        _compile(room, path, main, texts, options)
-        try:
-            os.rename(room, folder)
-        except OSError:
-            if not library.is_file():  # else another process was faster
-                raise
-    return library
+    rules = (_DYNAMIC.pattern, _KERNEL.pattern)
+    named = (part for item in sorted(texts.items()) for part in item)
+    ingredients = (compiler_version(path), *_OPTIONS, *options, *rules, main, *named)
+    return kept("library.so", ingredients, lambda room: _compile(room, path, main, texts, options))
 
 
 def _compile(room: Path, path: str, main: str, texts: dict[str, str], options: tuple[str, ...]) -> None:
-    room.mkdir()
     for name, text in texts.items():
         is_kernel = name.endswith((".cu", ".cuh"))
         (room / name).write_text(_rewritten(text) if is_kernel else text, encoding="utf-8")

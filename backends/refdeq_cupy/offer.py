@@ -42,7 +42,7 @@ class CupyBackend:
     ('strict', 'fast')
     """
 
-    @property
+    @functools.cached_property
     def info(self) -> BackendInfo:
         """What is declared; the summary says when the device is simulated."""
         summary = "CUDA C++ kernels through CuPy: every operator, fused plans for whole solves"

@@ -1,7 +1,7 @@
 """A device simulated on the CPU: buffers are NumPy arrays, kernels are the CUDA C++ of this package behind ``shim``.
 
-Fresh memory is poisoned (NaN), and every array has a fence around it that is looked at after each launch: a kernel that reads what
-nobody wrote, or writes outside, does not pass.
+Fresh memory is poisoned (NaN), and every array has a fence around it that is looked at after each launch: a kernel that reads
+what nobody wrote, or writes outside, does not pass.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from refdeq_gpu.table import Kernel
 
 from refdeq.errors import ArgumentError, LaunchError, OutOfDeviceMemoryError, ShapeError
 from refdeq_cupy import loader
+from refdeq_cupy.cache import cache_folder
 from refdeq_cupy.conversion import check_launch, converted, kernel_named, kind_dtype, three
 from refdeq_cupy.names import REAL, symbol_of
 
@@ -144,7 +145,7 @@ class ShimDevice:
         return {
             "device": "simulated: CUDA C++ compiled for the CPU",
             "compiler": loader.compiler_version(path) if path else "none",
-            "compiled kernels": str(loader.cache_folder()),
+            "compiled kernels": str(cache_folder()),
             "order of threads": f"seed {self.seed}",
         }
 
