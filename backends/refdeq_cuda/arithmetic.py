@@ -1,8 +1,8 @@
 """Products and sums that are rounded exactly where they are written (N-6), and the one fused operation (N-7).
 
-The compiler contracts ``a * b + c`` to a fused multiply-add unless the product says how it rounds. So kernels write every product
-whose value is added to something as ``times(a, b)``; sums next to products are written ``plus(a, b)``. Both operands have one type,
-and literals are given it: ``T(0.5)``, never ``0.5``.
+The compiler contracts ``a * b + c`` to a fused multiply-add unless the product says how it rounds. So kernels write every
+product whose value is added to something as ``times(a, b)``; sums next to products are written ``plus(a, b)``. Both operands
+have one type, and literals are given it: ``T(0.5)``, never ``0.5``.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ def fma(typing_context, a, b, c):
     return None if kind is None else (kind(a, b, c), _rounded("fma"))
 
 
-def _checked(operation: Any) -> Any:
-    """The operation, with operands of one type only."""
-
-    def simulated(a: Any, *others: Any) -> Any:
-        for other in others:
-            if type(other) is not type(a):
-                raise TypeError(f"operands of one type are needed, not {type(a).__name__} and {type(other).__name__}")
-        return operation(a, *others)
-
-    return simulated
+def _product(a: Any, b: Any) -> Any:
+    if type(a) is not type(b):
+        raise TypeError(f"operands of one type are needed, not {type(a).__name__} and {type(b).__name__}")
+    return a * b
 
 
-substitute(times, _checked(lambda a, b: a * b))
-substitute(plus, _checked(lambda a, b: a + b))
-substitute(fma, _checked(fused))
+def _sum(a: Any, b: Any) -> Any:
+    if type(a) is not type(b):
+        raise TypeError(f"operands of one type are needed, not {type(a).__name__} and {type(b).__name__}")
+    return a + b
+
+
+substitute(times, _product)
+substitute(plus, _sum)
+substitute(fma, fused)

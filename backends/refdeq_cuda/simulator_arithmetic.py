@@ -31,6 +31,8 @@ def fused(a: Any, b: Any, c: Any) -> Any:
     0.0004883408546447754
     """
     single, double = _functions()
-    if np.float32 is type(a) is type(b) is type(c):
-        return np.float32(single(a, b, c))
-    return np.float64(double(a, b, c))
+    kind = type(a)
+    if not (kind is type(b) is type(c) and kind in (np.float32, np.float64)):
+        names = ", ".join(type(operand).__name__ for operand in (a, b, c))
+        raise TypeError(f"operands of one real type are needed, not {names}")
+    return kind(single(a, b, c)) if kind is np.float32 else kind(double(a, b, c))

@@ -155,7 +155,7 @@ class _Math:
     """The functions of ``math`` with the types and special values that they have when compiled."""
 
     pi, e, inf, nan = np.float64(math.pi), np.float64(math.e), np.float64(math.inf), np.float64(math.nan)
-    floor, ceil, sqrt, fabs = np.floor, np.ceil, np.sqrt, np.abs
+    floor, ceil, sqrt, fabs, frexp = np.floor, np.ceil, np.sqrt, np.abs, np.frexp
     isnan, isinf, isfinite, copysign = np.isnan, np.isinf, np.isfinite, np.copysign
 
     @staticmethod

@@ -1,0 +1,94 @@
+"""The record of the Numba-CUDA backend: what it declares, whether it can run here, what it hands out."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from refdeq.registry import BackendInfo, Plan, PlanRequest, Refusal
+from refdeq_cuda.device import is_simulation_asked_for, open_device
+
+if TYPE_CHECKING:
+    from refdeq_gpu.device import Device
+    from refdeq_gpu.kernels import GpuKernels
+
+__all__ = ["CudaBackend", "offer"]
+
+_HINT = "NUMBA_ENABLE_CUDASIM=1 simulates a device on the CPU"
+_OLDEST_DRIVER = 13, 0
+
+
+class CudaBackend:
+    """Kernels in Python for NVIDIA GPUs. Numba itself is imported by the first call that needs it.
+
+    Examples
+    --------
+    >>> CudaBackend().info.orders
+    ('strict', 'fast')
+    """
+
+    def __init__(self) -> None:
+        where = "simulated on the CPU" if is_simulation_asked_for() else "for NVIDIA GPUs"
+        self.info = BackendInfo(
+            name="cuda",
+            summary=f"Numba-CUDA, {where}: kernels in Python for every operator, fused plans for whole solves",
+            orders=("strict", "fast"),
+            dtypes=("float32", "float64"),
+            determinism="R4",
+            inactive_columns="skip",
+            activation="strict",
+            fused=True,
+        )
+
+    @cached_property
+    def device(self) -> Device:
+        """The device of all calls, opened by the first."""
+        return open_device()
+
+    def unavailable(self) -> tuple[str, str] | None:
+        """Return None when it can run here, else (reason, hint)."""
+        if importlib.util.find_spec("numba_cuda") is None:
+            return "numba-cuda is not installed", "pip install 'refdeq[cuda13]'"
+        if is_simulation_asked_for():
+            missing = importlib.util.find_spec("greenlet") is None
+            return ("the simulator needs greenlet", "pip install greenlet") if missing else None
+        return _device_problem()
+
+    def kernels(self, *, order: str, threads: int) -> GpuKernels:
+        """Return op-level primitives; `threads` has no effect on a device."""
+        from refdeq_gpu.kernels import GpuKernels
+
+        return GpuKernels(self.device, order)
+
+    def plan(self, request: PlanRequest) -> Plan | Refusal:
+        """Return a fused plan for a whole solve, or say why there is none."""
+        from refdeq_gpu.plans import make_plan
+
+        return make_plan(request, self.device, precision="float32")
+
+    def describe(self) -> dict[str, str]:
+        """Facts for ``refdeq info``."""
+        return self.device.describe()
+
+
+def _device_problem() -> tuple[str, str] | None:
+    """Why there is no device, and what would help."""
+    from numba import cuda
+    from numba.cuda.cudadrv.driver import driver
+
+    is_available: bool = cuda.is_available()
+    if not is_available:
+        error = getattr(driver, "initialization_error", None)
+        reason = " ".join(str(error).split()) if error else "no CUDA device"
+        return f"there is no CUDA device: {reason}", _HINT
+    version = tuple(driver.get_version())
+    if version < _OLDEST_DRIVER:
+        needed = ".".join(str(part) for part in _OLDEST_DRIVER)
+        return f"the driver is too old: it is for CUDA {version[0]}.{version[1]}", f"a driver for CUDA {needed}, or {_HINT}"
+    return None
+
+
+def offer() -> CudaBackend:
+    """The backend's record."""
+    return CudaBackend()
