@@ -36,17 +36,20 @@ def device() -> Device:
 class CupyBackend:
     """CUDA C++ kernels through CuPy, which is imported by the first call that needs it.
 
+    Attributes
+    ----------
+    info : BackendInfo
+        What is declared; the summary says when the device is simulated.
+
     Examples
     --------
     >>> CupyBackend().info.orders
     ('strict', 'fast')
     """
 
-    @functools.cached_property
-    def info(self) -> BackendInfo:
-        """What is declared; the summary says when the device is simulated."""
+    def __init__(self) -> None:
         summary = "CUDA C++ kernels through CuPy: every operator, fused plans for whole solves"
-        return BackendInfo(
+        self.info = BackendInfo(
             name="cupy",
             summary=f"{summary} (simulated on the CPU)" if is_simulated() else summary,
             orders=("strict", "fast"),
