@@ -159,7 +159,7 @@ def _compile(room: Path, path: str, main: str, texts: dict[str, str], options: t
         is_kernel = name.endswith((".cu", ".cuh"))
         (room / name).write_text(_rewritten(text) if is_kernel else text, encoding="utf-8")
     if main.endswith(".cu"):
-        expanded = _run([path, "-E", "-P", "-x", "c++", *options, "-I.", main], room)
+        expanded = _run([path, "-E", "-P", "-x", "c++", "-DSHIM_LISTING", *options, "-I.", main], room)
         exports = [f"SHIM_KERNEL({symbol})" for symbol in kernel_symbols(expanded)]
         lines = ['#include "cuda_shim.hpp"', f'#include "{main}"', *exports, ""]
         main = "module.cpp"

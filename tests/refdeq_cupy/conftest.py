@@ -1,0 +1,40 @@
+"""Kernels of a test, compiled for the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+
+import numpy as np
+import pytest
+
+from refdeq_cupy import loader
+
+collect_ignore_glob: list[str] = []
+if loader.compiler() is None:
+    collect_ignore_glob.append("test_*.py")
+
+
+class Kernels:
+    """Kernels of one source, launched with arrays and numbers of NumPy types."""
+
+    def __init__(self, folder, source):
+        for header in loader.SOURCES.glob("*.cuh"):
+            shutil.copy(header, folder)
+        (folder / "tried.cu").write_text(source, encoding="utf-8")
+        self._library = loader.load(folder, "tried", "float")
+
+    def run(self, kernel, *arguments, grid=1, block=32, shared=0, is_cooperative=False, seed=0):
+        """Run it and return what went wrong, or None."""
+        values = []
+        for value in arguments:
+            is_array = isinstance(value, np.ndarray)
+            values.append(ctypes.c_void_p(value.ctypes.data) if is_array else np.ctypeslib.as_ctypes_type(value.dtype)(value))
+        sizes = [(size, 1, 1) if isinstance(size, int) else size for size in (grid, block)]
+        return self._library.launch(kernel, *sizes, shared, values, is_cooperative, seed)
+
+
+@pytest.fixture(scope="module")
+def kernels(request, tmp_path_factory):
+    """The kernels of ``SOURCE`` of a test module."""
+    return Kernels(tmp_path_factory.mktemp("source"), request.module.SOURCE)
