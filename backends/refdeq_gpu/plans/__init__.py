@@ -16,23 +16,31 @@ if TYPE_CHECKING:
 
 __all__ = ["make_plan"]
 
-_FAMILIES = ("fc", "conv")
+_FAMILIES = ("fc", "rows", "conv")
 
 
 def make_plan(request: PlanRequest, device: Device, precision: str = "float32") -> Plan | Refusal:
-    """Return the first plan that fits a request, or all the reasons why none does.
+    """Return the plan of a request, or all the reasons why there is none.
+
+    Where both a solve over the whole device and one of many rows fit, the size of each batch chooses (K4).
 
     Parameters
     ----------
     request : PlanRequest
     device : Device
     precision : str
-        Arithmetic of the sums; ``float32`` is that of the cell's dtype.
+        Arithmetic of the products; ``float32`` is that of the cell's dtype.
     """
+    plans: dict[str, Plan] = {}
     reasons = []
     for family in _FAMILIES:
         offered: Plan | Refusal = importlib.import_module(f"refdeq_gpu.plans.{family}").offer(request, device, precision)
-        if not isinstance(offered, Refusal):
-            return offered
-        reasons.append(offered.reason)
-    return Refusal("; ".join(dict.fromkeys(reasons)))
+        if isinstance(offered, Refusal):
+            reasons.append(offered.reason)
+        else:
+            plans[family] = offered
+    if "fc" in plans and "rows" in plans:
+        from refdeq_gpu.plans.dispatch import BatchPlan
+
+        return BatchPlan(plans)
+    return next(iter(plans.values()), Refusal("; ".join(dict.fromkeys(reasons))))
