@@ -2,9 +2,9 @@
 
 Rows of a fully connected cell do not see each other (S-1), so that rows which are final cost nothing more. Three plans make use
 of that. *Tiles* (:mod:`~refdeq_gpu.plans.rows_tile`, K2) keep rows on chip for the whole solve and multiply on tensor cores, in
-precisions that are declared. *Lists* (:mod:`~refdeq_gpu.plans.rows_axpy`, K2c) add the columns of what each row sends, in the
-dtype of the cell, in strict order bit for bit. *Compaction* (:mod:`~refdeq_gpu.plans.rows_gemm`, K2b) gathers the rows that go on
-and has a library multiply them.
+precisions that are declared. *Lists* (:mod:`~refdeq_gpu.plans.rows_steps`, K2c) add the columns of what each row sends, in the
+dtype of the cell, in strict order bit for bit. *Products* (there too, K2b) gather the rows that go on and have a library
+multiply them; since that reads what was not sent (D-7) no backend is given them unasked: :func:`steps_plan` makes them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from refdeq.fc_pattern import Pattern, UnmatchedError, match
 from refdeq.registry import Plan, PlanRequest, Refusal
 from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq_gpu.device import Device
+from refdeq_gpu.plans.rows_steps import steps_plan
 from refdeq_gpu.plans.rows_tile import PARTS, tile_plan
 
 __all__ = ["offer"]
@@ -34,7 +35,9 @@ def offer(request: PlanRequest, device: Device, precision: str = "float32") -> P
         return pattern
     if precision in PARTS:
         return tile_plan(request, pattern, device, precision)
-    return tile_plan(request, pattern, device, precision)
+    if precision != "float32":
+        return Refusal(f"rows know the precisions float32, {', '.join(PARTS)}, not {precision}")
+    return steps_plan(request, pattern, device)
 
 
 def _matched(request: PlanRequest) -> Pattern | Refusal:
@@ -49,9 +52,6 @@ def _matched(request: PlanRequest) -> Pattern | Refusal:
         pattern = match(request.graph)
     except UnmatchedError as reason:
         return Refusal(f"the graph is not a fully connected cell: {reason}")
-    gate = request.gates.get(pattern.linear)
-    if gate is not None and request.bias == "folded" and pattern.bias is not None:
+    if request.gates and request.bias == "folded" and pattern.bias is not None:
         return Refusal("rows carry no bias in their accumulators, the rule folds it in")
-    if gate is not None and gate.delta_dtype is not None:
-        return Refusal(f"rows form differences in the dtype of the state, not in {gate.delta_dtype}")
     return pattern

@@ -31,10 +31,7 @@ FLAGS = {
     "traced": 2048,
     "activation": 4096,
     "gated": 8192,
-    "sent": 16384,
-    "always": 32768,
-    "bfloat16": 65536,
-    "whole": 131072,
+    "whole": 16384,
 }
 """Bits of the word of choices that kernels get; the same numbers as in ``row_flags.cuh``."""
 
@@ -152,9 +149,6 @@ def flags_of(request: PlanRequest, pattern: Pattern, memory: Any, stop: StopRule
         "linf": stop.norm == "linf",
         "traced": is_traced,
         "gated": gate is not None,
-        "sent": gate is not None and gate.memory == "sent",
-        "always": gate is not None and gate.memory == "always",
-        "bfloat16": gate is not None and gate.feedback_format == "bfloat16",
         "whole": gate is not None and gate.granularity == "sample",
     }
     return sum(FLAGS[name] for name, is_so in chosen.items() if is_so)

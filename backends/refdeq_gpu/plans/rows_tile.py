@@ -118,6 +118,8 @@ def tile_plan(request: PlanRequest, pattern: Pattern, device: Device, precision:
     if request.order != "fast":
         return Refusal("tensor cores have an order of summation of their own; the request asks for strict order")
     gate = request.gates.get(pattern.linear)
+    if gate is not None and gate.delta_dtype is not None:
+        return Refusal(f"tiles form differences in float32, not in {gate.delta_dtype}")
     if gate is not None and (gate.memory, gate.feedback_format) != ("feedback", "bfloat16"):
         return Refusal(f"tiles send differences in bfloat16 with feedback, the rule has memory {gate.memory!r}")
     if gate is not None and gate.granularity not in ("element", "channel"):
