@@ -63,11 +63,11 @@ class SimulatedDevice:
         if array.size != out.size or array.dtype != out.dtype:
             expected = f"{out.size} elements of {out.dtype}"
             raise ArgumentError("array", expected=expected, got=f"{array.size} of {array.dtype}")
-        out.buffer[...] = np.ascontiguousarray(array).reshape(-1).view(out.buffer.dtype)
+        out.buffer[: out.size] = np.ascontiguousarray(array).reshape(-1).view(out.buffer.dtype)
 
     def download(self, array: DeviceArray) -> np.ndarray:
         """A host copy."""
-        return np.array(array.buffer).view(array.dtype).reshape(array.shape)
+        return np.array(array.buffer[: array.size]).view(array.dtype).reshape(array.shape)
 
     def adopt(self, array: Any) -> DeviceArray:
         """An array of another library that lies in host memory, without a copy (DLPack)."""

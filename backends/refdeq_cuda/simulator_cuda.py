@@ -69,8 +69,9 @@ def poisoned(shape: Any, dtype: Any) -> np.ndarray:
 
 
 def _numpy_type(dtype: Any) -> np.dtype:
-    is_compiled = type(dtype).__module__.startswith("numba.")
-    return np.dtype(dtype.name if is_compiled else dtype)
+    if type(dtype).__module__.startswith("numba."):
+        return np.dtype(dtype.name)
+    return np.dtype(getattr(dtype, "numpy_name", dtype))
 
 
 class _Shared:

@@ -170,7 +170,11 @@ _MATH = _Math()
 
 
 def _unsigned(bits: int) -> Callable[[Any], int]:
-    return lambda x: int(x) & ((1 << bits) - 1)
+    def convert(x: Any) -> int:
+        return int(x) & ((1 << bits) - 1)
+
+    convert.numpy_name = f"uint{bits}"  # type: ignore[attr-defined]  # what memory of it is
+    return convert
 
 
 def _signed(bits: int) -> Callable[[Any], int]:
@@ -182,6 +186,7 @@ def _signed(bits: int) -> Callable[[Any], int]:
             raise OverflowError(f"{whole} does not fit in int{bits}")
         return whole
 
+    convert.numpy_name = f"int{bits}"  # type: ignore[attr-defined]
     return convert
 
 

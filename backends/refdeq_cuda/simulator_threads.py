@@ -126,11 +126,17 @@ class Scheduler:
         block.memory = CUDA.shared.save()
         for number, index in self.threads:
             thread = _Thread(block, number, index)
-            thread.greenlet = self.pool.pop() if self.pool else self.library.greenlet(_serve, self.main)
+            thread.greenlet = self.pool.pop() if self.pool else self._new_greenlet()
             block.order.append(thread)
         block.threads = sorted(block.order, key=lambda thread: thread.number)
         self.resident.append(block)
         self.ready.extend(block.order)
+
+    def _new_greenlet(self) -> Any:
+        """Begun from here: one that began inside another would count that one's frames as its own."""
+        new = self.library.greenlet(_serve, self.main)
+        new.switch(self.main)
+        return new
 
     def _enter(self, thread: _Thread) -> None:
         last, self.current = self.current, thread
@@ -266,9 +272,10 @@ class Scheduler:
         return "\n".join(lines[:40])
 
 
-def _serve(scheduler: Scheduler) -> None:
+def _serve(main: Any) -> None:
     """Life of a greenlet: one thread after another, of whichever launch comes next."""
     while True:
+        scheduler = main.switch()
         thread = scheduler.current
         try:
             scheduler.function(*scheduler.arguments)
@@ -277,7 +284,6 @@ def _serve(scheduler: Scheduler) -> None:
         thread.is_done = True
         main = scheduler.main
         del scheduler, thread  # what a launch used must not live as long as this greenlet
-        scheduler = main.switch()
 
 
 def _place(where: Any) -> str:
