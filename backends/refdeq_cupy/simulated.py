@@ -1,7 +1,7 @@
 """A device simulated on the CPU: buffers are NumPy arrays, kernels are the CUDA C++ of this package behind ``shim``.
 
-Fresh memory is poisoned (NaN), and every array has a fence around it that is looked at after each launch: a kernel that reads
-what nobody wrote, or writes outside, does not pass.
+Fresh memory is poisoned (NaN), and every array has a fence around it: a kernel that reads what nobody wrote, or writes outside,
+does not pass. The fences of its arguments are looked at after each launch, those of all arrays now and then.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ __all__ = ["ShimDevice"]
 _FENCE, _FENCE_BYTE, _POISON, _ALIGNMENT = 64, 0xA5, 0xFF, 256
 _LOCK = threading.Lock()
 """The scheduler runs one launch at a time."""
+_LAUNCHES_PER_SWEEP = 256
 
 
 class ShimDevice:
@@ -59,6 +60,7 @@ class ShimDevice:
         self._modules: dict[tuple[str, str], loader.Library] = {}
         self._checked: set[tuple[str, str]] = set()
         self._fenced: dict[int, weakref.ref[np.ndarray]] = {}
+        self._launches = 0
 
     # Memory ------------------------------------------------------------------------------------------------------------------
 
@@ -127,7 +129,14 @@ class ShimDevice:
             error = library.launch(symbol_of(kernel), blocks, threads, shared, values, is_cooperative, self.seed)
         if error is not None:
             raise LaunchError(error)
-        self._check_fences(kernel)
+        self._launches += 1
+        if self._launches % _LAUNCHES_PER_SWEEP == 0:
+            self._check_fences(
+                kernel, [found for reference in list(self._fenced.values()) if (found := reference()) is not None]
+            )
+        else:
+            buffers = (value.buffer.base for value in arguments if isinstance(value, DeviceArray))
+            self._check_fences(kernel, [raw for raw in buffers if id(raw) in self._fenced])
 
     def resident_blocks(self, kernel: str, block: Size, *, dtype: Any = "float64", shared: int = 0) -> int:
         """Cooperative blocks at once: what threads and dynamic shared memory allow, at most 4 per multiprocessor."""
@@ -160,11 +169,9 @@ class ShimDevice:
             self._checked.add((kernel.name, real))
         return library
 
-    def _check_fences(self, kernel: str) -> None:
-        for reference in list(self._fenced.values()):
-            raw = reference()
-            if raw is None:
-                continue
+    def _check_fences(self, kernel: str, whole: Sequence[np.ndarray]) -> None:
+        """Look at the bytes before and behind arrays; `whole` are their buffers with both fences."""
+        for raw in whole:
             first = -(raw.ctypes.data + _FENCE) % _ALIGNMENT + _FENCE
             size = raw.size - 2 * _FENCE - _ALIGNMENT
             if (raw[:first] != _FENCE_BYTE).any() or (raw[first + size :] != _FENCE_BYTE).any():
