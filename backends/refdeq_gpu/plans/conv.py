@@ -29,8 +29,7 @@ _THREADS, _LISTERS, _MOST = 256, 128, 2**31 - 1
 _BLOCKS_PER_MULTIPROCESSOR = 2
 _PRECISIONS = "float32", "bfloat16x3"
 _LARGEST_BFLOAT16 = 2.0**127 * (2.0 - 2.0**-7)
-_NARROW_STAGES = 3 * (128 * 80 + 3 * OUTPUTS * 80 + 128 * 4)
-"""Bytes of the three stages on tensor cores: rows of 64 bytes and 16 more of sites and of three parts, one word per site."""
+_SITES = TILE_ROWS * TILE_COLUMNS
 LEAST_CHANNELS = 8
 """Channels of a group, of inputs and of outputs, below which most of a word or of a block of outputs would be filling."""
 
@@ -126,8 +125,8 @@ class TileConv:
     device : Device
     precision : {"float32", "bfloat16x3"}
         ``"bfloat16x3"``: in fast order and float32, differences that the caller knows to be bfloat16 numbers are multiplied on
-        tensor cores, by weights that are sums of three such numbers. All else is computed in its own dtype, as always with
-        ``"float32"``.
+        tensor cores, by weights that are sums of three such numbers (CUDA C++ only). All else is computed in its own dtype, as
+        always with ``"float32"``.
     least_channels : int, optional
         Channels per group below which a convolution is not taken.
     everything : bool
@@ -198,11 +197,12 @@ class TileConv:
         if count == 0:
             return True
         on_tensor_cores = is_narrow and self._may_narrow(weight, order)
-        kind, shared = ("_bf16x3", _NARROW_STAGES) if on_tensor_cores else ("_fma" if order == "fast" else "", _stages(a.dtype))
+        kind = "_bf16x3" if on_tensor_cores else "_fma" if order == "fast" else ""
         delta, sent, lists = self._list(rows, count, d, mask, geometry, on_tensor_cores)
         packed = self._weight(weight, geometry, on_tensor_cores)
         arguments = [rows, count, *astuple(geometry), delta, sent, packed, *lists, a]
         grid = min(self._blocks, count * geometry.tiles * geometry.group * geometry.blocks)
+        shared = self._shared(a.dtype, on_tensor_cores)
         self._device.launch(f"conv_tiles{kind}", grid, _THREADS, arguments, dtype=a.dtype, shared=shared)
         return True
 
@@ -214,7 +214,7 @@ class TileConv:
 
     def _may_narrow(self, weight: DeviceArray, order: str) -> bool:
         """Whether tensor cores may multiply: by a weight whose parts are finite, because zeros are multiplied too (D-7)."""
-        if self._precision != "bfloat16x3" or order != "fast" or weight.dtype != np.float32:
+        if self._precision != "bfloat16x3" or order != "fast" or weight.dtype != np.float32 or self._device.language != "cupy":
             return False
         kept = self._narrow.get(id(weight))
         if kept is None or kept[0] is not weight:
@@ -261,14 +261,19 @@ class TileConv:
         self._packed[key] = weight, packed
         return packed
 
+    def _shared(self, dtype: np.dtype[Any], is_narrow: bool) -> int:
+        """Bytes of dynamic shared memory of the accumulating kernel: its stages; those of Numba-CUDA have static memory only.
+
+        A stage has rows of sites, 16 bytes longer than what they hold, weights, and one word of bits per site.
+        """
+        if self._device.language != "cupy":
+            return 0
+        if is_narrow:
+            return 3 * (_SITES * (64 + 16) + 3 * OUTPUTS * (64 + 16) + _SITES * 4)
+        return 2 * (_SITES * (128 + 16) + 128 * OUTPUTS + _SITES * 4)
+
     def _launch(self, kernel: str, blocks: int, threads: int, *arguments: DeviceArray | int, dtype: Any) -> None:
         self._device.launch(kernel, min(blocks, 1 << 16), threads, list(arguments), dtype=dtype)
-
-
-def _stages(dtype: np.dtype[Any]) -> int:
-    """Bytes of the two stages of the accumulating kernel: rows of 128 bytes and 16 more, weights, one word per site."""
-    sites, channels = TILE_ROWS * TILE_COLUMNS, 128 // dtype.itemsize
-    return 2 * (sites * (128 + 16) + channels * OUTPUTS * dtype.itemsize + sites * 4)
 
 
 def _too_large(geometry: Geometry, count: int) -> bool:

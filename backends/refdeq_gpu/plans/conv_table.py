@@ -18,19 +18,19 @@ _LISTS = "list:i32* length:i32* job:i32* number:i64*"
 
 define("conv_tiles", "plan", "tile_pack", f"rows:i32* count:i64 {_CONV} d:T* mask:u8* delta:T* sent:i32* tile_words:i32*",
        "per tile of inputs and word: delta[entry, site, channel] where the site sends, +0 in the channels that it does not; sent "
-       "bits per channel; tile_words bits per strip; blocks of 256 threads, any grid", languages=("cupy",))  # fmt: skip
+       "bits per channel; tile_words bits per strip; blocks of 256 threads, any grid")  # fmt: skip
 define("conv_tiles", "plan", "tile_list", f"count:i64 {_CONV} everything:i32 tile_words:i32* list:i32* length:i32*",
-       "list[job, :length[job]] = ascending codes whose reach has a bit set, or all of them; blocks of 128 threads, any grid",
-       languages=("cupy",))  # fmt: skip
+       "list[job, :length[job]] = ascending codes whose reach has a bit set, or all of them; blocks of 128 threads, "
+       "any grid")  # fmt: skip
 define("conv_tiles", "plan", "tile_jobs", "jobs:i64 length:i32* job:i32* number:i64*",
-       "job = ascending numbers of the jobs with codes, number[0] of them, number[1] codes in all; one block of 128 threads",
-       languages=("cupy",))  # fmt: skip
+       "job = ascending numbers of the jobs with codes, number[0] of them, number[1] codes in all; one block of 128 "
+       "threads")  # fmt: skip
 define("conv_tiles", "plan", "tile_weight", "outputs:i32 inputs:i32 taps:i32 group:i32 padded_inputs:i32 padded_outputs:i32 "
-       "weight:T* packed:T*", "packed[group, tap, channel, output], filled up with zeros; flat", languages=("cupy",))  # fmt: skip
+       "weight:T* packed:T*", "packed[group, tap, channel, output], filled up with zeros; flat")  # fmt: skip
 for _suffix, _text in (("", "a = fl(a + fl(w d))"), ("_fma", "a = fma(w, d, a)")):
     define("conv_tiles", "plan", f"conv_tiles{_suffix}", f"rows:i32* count:i64 {_CONV} delta:T* sent:i32* weight:T* {_LISTS} a:T*",
            f"a += over listed codes ascending, channels ascending, sent elements only (N-6, D-7): {_text}; blocks of 256 threads, "
-           "any grid; two stages of shared memory", languages=("cupy",))  # fmt: skip
+           "any grid; two stages of dynamic shared memory in CUDA C++")  # fmt: skip
 
 _NARROW: dict[str, tuple[str, ...]] = {"languages": ("cupy",), "dtypes": ("float32",)}
 define("conv_tiles_mma", "plan", "tile_pack_bf16", f"rows:i32* count:i64 {_CONV} d:T* mask:u8* delta:i32* sent:i32* tile_words:i32*",
@@ -41,4 +41,4 @@ define("conv_tiles_mma", "plan", "tile_weight_bf16", "outputs:i32 inputs:i32 tap
 define("conv_tiles_mma", "plan", "conv_tiles_bf16x3",
        f"rows:i32* count:i64 {_CONV} delta:i32* sent:i32* weight:i32* {_LISTS} a:T*",
        "a = fl(a + s), s the float32 sum by tensor cores of exact products over the listed codes, unsent elements as +0 (N-7); "
-       "blocks of 256 threads, any grid; three stages of shared memory", **_NARROW)  # fmt: skip
+       "blocks of 256 threads, any grid; three stages of dynamic shared memory", **_NARROW)  # fmt: skip
