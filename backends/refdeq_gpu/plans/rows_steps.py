@@ -41,12 +41,12 @@ _LARGEST_BATCH = 1 << 30
 def slice_of(n: int, itemsize: int, device: Device) -> tuple[int, int]:
     """How a weight is cut: neighbouring outputs per lane, and blocks of 128 inner rows at a time. No bit depends on it.
 
-    CUDA C++ takes slices of 128 outputs (64 where a block has little memory); Numba-CUDA those of 32, because its kernels get no
-    more than 48 KB.
+    CUDA C++ takes slices of 128 outputs (64 where a block has little memory), and as many inner rows as fit; Numba-CUDA slices of
+    32 outputs and 128 rows (32 KB of float64), because its kernels get no more than 48 KB.
     """
     blocks = -(-n // _BLOCK_COLUMNS)
     if device.language == "cuda":
-        return 1, min(blocks, 256 // (_BLOCK_COLUMNS // 4 * itemsize))
+        return 1, 1
     for wide in (4, 2, 1):
         fitting = device.max_shared // (_BLOCK_COLUMNS * 32 * wide * itemsize)
         if fitting >= 1:

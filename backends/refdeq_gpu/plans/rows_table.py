@@ -37,7 +37,7 @@ for _suffix, _text in (("", "a = fl(a + fl(w d))"), ("_fma", "a = fma(w, d, a)")
     define("row_axpy", "plan", f"row_axpy{_suffix}", f"{_LISTED} n:i32 wide:i32 span:i32 live:u8* {_LIST} weight:T* a:T*",
            f"add what rows send, ascending: {_text}; grid (slices of 32 wide outputs, any), `span` times 128 inner rows of the "
            "slice in shared memory at a time; a warp per row")  # fmt: skip
-define("row_axpy", "plan", "row_finish",
+define("row_finish", "plan", "row_finish",
        f"{_LISTED} batch:i64 n:i32 flags:i32 k:i32 activation:i32 max_eval:i32 window:i32 slope:T alpha:T beta:T rtol:f64 "
        "atol:f64 eps:f64 divergence:f64 ratio:f64 bias:T* phase:T* phase_step:i64 filter:T* filter_step:i64 live:u8* z:T* f:T* "
        "r:T* a:T* mask:u8* status:i64* n_eval:i64* norms:f64* history:f64* t_active:u8* t_z:T* t_f:T* t_norms:f64* t_r:T* "
