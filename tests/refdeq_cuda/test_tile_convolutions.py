@@ -38,7 +38,7 @@ def run(device, name, dtype, order, **options):
     return device.download(own)
 
 
-@pytest.mark.parametrize(("name", "dtype"), zip(CASES, ("float64", "float32", "float64", "float32"), strict=True))
+@pytest.mark.parametrize(("name", "dtype"), list(zip(CASES, ("float64", "float32") * 2, strict=True)))
 def test_strict_order_has_the_bits_of_the_reference(name, dtype):
     attributes, weight, mask, d, expected = arrays(name, dtype)
     accumulate_conv(d, mask, weight, attributes, expected)
