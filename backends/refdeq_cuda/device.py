@@ -71,8 +71,9 @@ class CudaDevice:
             self.multiprocessors = int(device.MULTIPROCESSOR_COUNT)
             self.max_shared = int(device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
         self._kernels: dict[tuple[str, str, bool], Any] = {}
-        self._shared: dict[tuple[str, str], int] = {}
+        self._shared: dict[tuple[str, str, bool], int] = {}
         self._configured: dict[Any, Any] = {}
+        self._twins: dict[str, Any] = {}
 
     # Memory -----------------------------------------------------------------------------------------------------------------
 
@@ -159,10 +160,10 @@ class CudaDevice:
             compiled = self._dispatcher(name, is_cooperative).compile(argument_types(name, real.name))
             compiled.cooperative = compiled.cooperative or is_cooperative
             self._kernels[key] = compiled
-            self._shared[name, real.name] = _PLAIN_SHARED
-        if shared > self._shared[name, real.name]:
+            self._shared[key] = _PLAIN_SHARED
+        if shared > self._shared[key]:
             self._allow_shared(self._kernels[key], name, shared)
-            self._shared[name, real.name] = shared
+            self._shared[key] = shared
         return self._kernels[key]
 
     def _dispatcher(self, name: str, is_cooperative: bool) -> Any:
@@ -170,10 +171,9 @@ class CudaDevice:
         function = kernel_function(name)
         if not is_cooperative:
             return function
-        twin = self._configured.get(name)
-        if twin is None:
-            twin = self._configured[name] = type(function)(function.py_func, dict(function.targetoptions))
-        return twin
+        if name not in self._twins:
+            self._twins[name] = type(function)(function.py_func, dict(function.targetoptions))
+        return self._twins[name]
 
     def _allow_shared(self, compiled: Any, name: str, shared: int) -> None:
         """More than 48 KB of dynamic shared memory has to be asked for, kernel by kernel."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from refdeq.registry import BackendInfo, Plan, PlanRequest, Refusal
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["CudaBackend", "offer"]
 
 _HINT = "NUMBA_ENABLE_CUDASIM=1 simulates a device on the CPU"
-_OLDEST_DRIVER = 13, 0
+_OLDEST_DRIVER = 12, 0
 
 
 class CudaBackend:
@@ -82,11 +83,28 @@ def _device_problem() -> tuple[str, str] | None:
         error = getattr(driver, "initialization_error", None)
         reason = " ".join(str(error).split()) if error else "no CUDA device"
         return f"there is no CUDA device: {reason}", _HINT
-    version = tuple(driver.get_version())
-    if version < _OLDEST_DRIVER:
-        needed = ".".join(str(part) for part in _OLDEST_DRIVER)
-        return f"the driver is too old: it is for CUDA {version[0]}.{version[1]}", f"a driver for CUDA {needed}, or {_HINT}"
-    return None
+    return _driver_problem(tuple(driver.get_version()), _toolkit_version())
+
+
+def _toolkit_version() -> tuple[int, int]:
+    """Version of the compiler that is installed; what it makes needs a driver as new."""
+    try:
+        major, minor = version("nvidia-nvvm").split(".")[:2]
+    except PackageNotFoundError:
+        return _OLDEST_DRIVER
+    return int(major), int(minor)
+
+
+def _driver_problem(driver: tuple[int, ...], needed: tuple[int, int]) -> tuple[str, str] | None:
+    """Why a driver is too old, or None.
+
+    >>> _driver_problem((12, 4), (13, 0))[0]
+    'the driver is too old: it is for CUDA 12.4, and the toolkit is that of CUDA 13.0'
+    """
+    if driver >= needed:
+        return None
+    reason = f"the driver is too old: it is for CUDA {driver[0]}.{driver[1]}, and the toolkit is that of CUDA {needed[0]}.{needed[1]}"
+    return reason, f"install a driver for CUDA {needed[0]}.{needed[1]}, or an older toolkit; {_HINT}"
 
 
 def offer() -> CudaBackend:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class SimulatedDevice:
         As many blocks of a cooperative kernel fit at once.
     seed : int, optional
         Order of threads (:func:`refdeq_cuda.simulator.thread_seed`).
+    find : callable, optional
+        Name of a kernel to its function; another one than the table's is run by handing over another `find`.
 
     Examples
     --------
@@ -42,9 +44,9 @@ class SimulatedDevice:
     is_simulated = True
     max_shared = MAX_SHARED
 
-    def __init__(self, multiprocessors: int = 4, seed: int | None = None) -> None:
+    def __init__(self, multiprocessors: int = 4, seed: int | None = None, find: Callable[[str], Any] = kernel_function) -> None:
         self.multiprocessors = multiprocessors
-        self._seed = seed
+        self._seed, self._find = seed, find
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Memory with undefined contents."""
@@ -107,8 +109,7 @@ class SimulatedDevice:
             else _scalar(value, element_type(expected.kind, real))
             for expected, value in zip(record.arguments, arguments, strict=True)
         ]
-        function = kernel_function(kernel)
-        launch(function, grid, block, values, shared=shared, is_cooperative=is_cooperative, seed=self._seed)
+        launch(self._find(kernel), grid, block, values, shared=shared, is_cooperative=is_cooperative, seed=self._seed)
 
     def resident_blocks(self, kernel: str, block: Size, *, dtype: Any = "float64", shared: int = 0) -> int:
         """One block for each multiprocessor."""

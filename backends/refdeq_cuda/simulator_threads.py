@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from refdeq.errors import BackendUnavailableError, LaunchError
 from refdeq_cuda.simulator_cuda import CUDA, FULL, Dim3
 
@@ -274,6 +276,7 @@ class Scheduler:
 
 def _serve(main: Any) -> None:
     """Life of a greenlet: one thread after another, of whichever launch comes next."""
+    np.seterr(all="ignore")  # a greenlet has a context of its own
     while True:
         scheduler = main.switch()
         thread = scheduler.current
