@@ -37,15 +37,19 @@ class GpuKernels:
     ----------
     device : Device
     order : {"strict", "fast"}
+    precision : {"float32", "bfloat16x3"}
+        Fast order may multiply differences that are bfloat16 numbers (feedback memory, D-4) on tensor cores, by weights in
+        three parts.
     """
 
     ops: Mapping[str, OpFunction]
 
-    def __init__(self, device: Device, order: str = "strict") -> None:
+    def __init__(self, device: Device, order: str = "strict", precision: str = "float32") -> None:
         self._device = device
         self._workspace = Workspace(device)
         self._launch = Launcher(device, self._workspace)
-        self._sums = Sums(device, self._workspace, order)
+        self._sums = Sums(device, self._workspace, order, precision)
+        self._narrow: dict[int, DeviceArray] = {}
         self.ops = Operators(self, device, self._workspace, self._sums).table()
 
     # Memory ------------------------------------------------------------------------------------------------------------------
@@ -113,6 +117,8 @@ class GpuKernels:
         threshold = self._threshold(spec, shape, u.dtype)
         compare, memory = COMPARE[spec.compare], MEMORY[spec.memory]
         delta_dtype, narrow = DELTA_DTYPE[spec.delta_dtype], FEEDBACK_FORMAT[spec.feedback_format]
+        if spec.memory == "feedback" and spec.feedback_format == "bfloat16":
+            self._narrow[id(d)] = d  # kept, so that its id stays its own
         grouped = positions.groups(shape, spec.granularity, spec.tile)
         if grouped is None:
             choices = compare, memory, delta_dtype, narrow
@@ -174,7 +180,7 @@ class GpuKernels:
         a: DeviceArray,
     ) -> None:
         """Accumulate of a Conv (N-6, N-7, D-7)."""
-        self._sums.conv(active, d, mask, weight, attributes, a)
+        self._sums.conv(active, d, mask, weight, attributes, a, is_narrow=id(d) in self._narrow)
 
     def add_bias(
         self, a: DeviceArray, bias: DeviceArray | None, alpha: float, beta: float, active: np.ndarray, out: DeviceArray

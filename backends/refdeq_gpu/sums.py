@@ -12,6 +12,7 @@ from refdeq.ops.conv import conv_geometry
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Device
 from refdeq_gpu.launching import Launcher, flat_grid
+from refdeq_gpu.plans.conv import TileConv
 from refdeq_gpu.workspace import Workspace
 
 __all__ = ["Sums"]
@@ -28,10 +29,13 @@ class Sums:
     workspace : Workspace
     order : {"strict", "fast"}
         Strict order rounds every product and every sum; fast order has one fused multiply-add per term, in the same order.
+    precision : {"float32", "bfloat16x3"}
+        Of products on tensor cores, see :class:`refdeq_gpu.plans.conv.TileConv`.
     """
 
-    def __init__(self, device: Device, workspace: Workspace, order: str) -> None:
-        self._device, self._workspace = device, workspace
+    def __init__(self, device: Device, workspace: Workspace, order: str, precision: str = "float32") -> None:
+        self._device, self._workspace, self._order = device, workspace, order
+        self._tiles = TileConv(device, precision=precision)
         self._launch = Launcher(device, workspace)
         self._suffix = "_fma" if order == "fast" else ""
         self._by_input: dict[int, tuple[DeviceArray, DeviceArray]] = {}
@@ -77,10 +81,20 @@ class Sums:
         weight: DeviceArray,
         attributes: Mapping[str, Any],
         a: DeviceArray,
+        is_narrow: bool = False,
     ) -> None:
-        """``a += Conv(d, W)`` over the sent elements; one spatial axis is treated as an image of height 1."""
+        """``a += Conv(d, W)`` over the sent elements; one spatial axis is treated as an image of height 1.
+
+        What a gate sent goes over lists of tiles (K3); dense sums, signals and convolutions of few channels go over outputs,
+        one after the other. Both add the same terms in the same order; only `is_narrow` (`d` holds bfloat16 numbers) may lead
+        to tensor cores, where the precision says so.
+        """
         rows, count = self._workspace.rows(active)
         if count == 0:
+            return
+        if mask is not None and self._tiles.accumulate(
+            rows, count, d, mask, weight, attributes, a, self._order, is_narrow=is_narrow
+        ):
             return
         strides, before, _, dilations = conv_geometry(d.ndim - 2, attributes, weight.shape[2:])
         flat = d.ndim == 3
