@@ -7,16 +7,17 @@ that with ``row_axpy`` in the place of ``row_axpy_fma`` everything is the strict
 from __future__ import annotations
 
 from numba import cuda, float64, int32
+from refdeq_gpu.plans.rows_data import FLAGS
 
 from refdeq_cuda.arithmetic import fma, plus, times
 from refdeq_cuda.rounding import difference_in, narrow
-from refdeq_gpu.plans.rows_data import FLAGS
 
 __all__ = ["row_axpy", "row_axpy_fma", "row_gate"]
 
 _FULL = 0xFFFFFFFF
 _BLOCK = 128  # columns between two entries of `ends`
 _SLICE = 32  # outputs of a block
+_PART = _BLOCK * _SLICE
 _HAS_ENTRY, _IS_DENSE_START, _IS_GATED, _IS_WHOLE = (FLAGS[name] for name in ("entry", "dense start", "gated", "whole"))
 
 
@@ -58,10 +59,10 @@ def _pass(at, difference, sends, memory, feedback_format, r, values):
 
 @cuda.jit
 def row_gate(
-    rows, count, n, flags, compare, memory, delta_dtype, feedback_format, k, z, entry, entry_step, threshold, before, live, r, a,
-    mask, index, values, ends, sent, nonzero,
+    rows, count, n, flags, compare, memory, delta_dtype, feedback_format, k, z, entry, entry_step, threshold, before, live, r,
+    a, mask, index, values, ends, sent, nonzero,
 ):  # fmt: skip
-    """Gate, list and count a row (D-1 to D-5, D-10). Every element passes through `values` at its own place before it is listed."""
+    """Gate, list and count a row (D-1 to D-5, D-10); elements pass through `values` at their own place before that."""
     lane, blocks = cuda.threadIdx.x % 32, (n + _BLOCK - 1) // _BLOCK
     is_gated, has_entry = flags & _IS_GATED != 0, flags & _HAS_ENTRY != 0
     for i in range(cuda.grid(1) // 32, count, cuda.gridsize(1) // 32):
@@ -124,7 +125,7 @@ def _fused_step(w, d, a):
 def _add_listed(step):
     @cuda.jit
     def kernel(rows, count, n, wide, span, live, index, values, ends, weight, a):
-        part = cuda.shared.array(_BLOCK * _SLICE, weight.dtype)
+        part = cuda.shared.array(_PART, weight.dtype)
         thread, lane, warps = cuda.threadIdx.x, cuda.threadIdx.x % 32, cuda.blockDim.x // 32
         blocks, first_output = (n + _BLOCK - 1) // _BLOCK, cuda.blockIdx.x * _SLICE
         output = first_output + lane

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from numba import cuda, float64, int32
+from refdeq_gpu.plans.rows_data import FLAGS
 
 from refdeq.types import Status
 from refdeq_cuda.arithmetic import plus, times
 from refdeq_cuda.fc_activations import activate
-from refdeq_gpu.plans.rows_data import FLAGS
 
 __all__ = ["row_finish"]
 
@@ -108,7 +108,7 @@ def row_finish(
     phase, phase_step, filter, filter_step, live, z, f, r, a, mask, status, n_eval, norms, history, t_active, t_z, t_f, t_norms,
     t_r, t_mask, t_a, t_linear, t_activated,
 ):  # fmt: skip
-    """Value, norms by the pinned tree (S-2), decision (S-3), trace (S-10), next argument (S-6); a final row keeps its argument."""
+    """Value, norms by the pinned tree (S-2), decision (S-3), trace (S-10), next argument (S-6); final rows keep theirs."""
     lane = cuda.threadIdx.x % 32
     is_linf, is_traced = flags & _IS_LINF != 0, flags & _IS_TRACED != 0
     for i in range(cuda.grid(1) // 32, count, cuda.gridsize(1) // 32):
@@ -129,9 +129,7 @@ def row_finish(
         if lane == 0:
             first = row * (window + 2)
             is_stalled = _is_stagnated(window, ratio, distance, k + 1, history, first)
-            reached = int32(
-                _decide(max_eval, rtol, atol, eps, divergence, distance, scale, k + 1, history[first], is_stalled)
-            )
+            reached = int32(_decide(max_eval, rtol, atol, eps, divergence, distance, scale, k + 1, history[first], is_stalled))
             if is_traced:
                 t_active[at_row] = 1
                 t_norms[2 * at_row] = distance

@@ -1,4 +1,4 @@
-"""Lists of the rows that go on, in ascending order, and rows gathered by such a list (K2b); integers and copies, but one sum."""
+"""Lists of the rows that go on, ascending, and rows gathered by such a list (K2b); integers and copies, but one sum."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from refdeq_cuda.arithmetic import plus
 __all__ = ["row_add", "row_count", "row_scan", "row_spread", "row_write"]
 
 _TILE = 256  # threads of a block, and flags that it lists
+_WARPS = _TILE // 32
 _FULL = 0xFFFFFFFF
 
 
@@ -16,7 +17,7 @@ _FULL = 0xFFFFFFFF
 def row_count(flags, batch, counts):
     """Set flags among the 256 of each block."""
     row = cuda.blockIdx.x * _TILE + cuda.threadIdx.x
-    count = cuda.syncthreads_count(row < batch and flags[row] != 0)
+    count = cuda.syncthreads_count(int32(1 if row < batch and flags[row] != 0 else 0))
     if cuda.threadIdx.x == 0:
         counts[cuda.blockIdx.x] = count
 
@@ -50,7 +51,7 @@ def row_scan(blocks, counts, total):
 @cuda.jit
 def row_write(flags, batch, counts, rows):
     """Ascending indices of set flags; `counts` as row_scan leaves it."""
-    of_warps = cuda.shared.array(_TILE // 32, int32)
+    of_warps = cuda.shared.array(_WARPS, int32)
     lane, warp = cuda.threadIdx.x % 32, cuda.threadIdx.x // 32
     row = cuda.blockIdx.x * _TILE + cuda.threadIdx.x
     is_set = row < batch and flags[row] != 0

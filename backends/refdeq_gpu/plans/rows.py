@@ -27,8 +27,8 @@ def offer(request: PlanRequest, device: Device, precision: str = "float32") -> P
     request : PlanRequest
     device : Device
     precision : {"float32", "bfloat16", "bfloat16x2", "bfloat16x3"}
-        Declared arithmetic of products: the dtype of the cell, or a weight in so many bfloat16 parts. Nothing narrower than what
-        is declared ever runs.
+        Declared arithmetic of products: the dtype of the cell, or a weight in so many bfloat16 parts. Nothing narrower than
+        what is declared ever runs.
     """
     pattern = _matched(request)
     if isinstance(pattern, Refusal):

@@ -1,9 +1,9 @@
 """K2b and K2c: solves of independent rows, evaluation by evaluation, over a list of the rows that go on.
 
-Each evaluation is three kernels: gate and list, sums, value and decision. The sums are the *lists* of K2c (the columns that a row
-sent, from slices of the weight in shared memory; in strict order bit for bit) or the *product* of K2b (what the listed rows send,
-gathered into a matrix that a library multiplies). Every fourth evaluation the list is shortened to the rows that are not final,
-in ascending order, and the host reads how many there are: the only thing it waits for.
+Each evaluation is three kernels: gate and list, sums, value and decision. The sums are the *lists* of K2c (the columns that a
+row sent, from slices of the weight in shared memory; in strict order bit for bit) or the *product* of K2b (what the listed rows
+send, gathered into a matrix that a library multiplies). Every fourth evaluation the list is shortened to the rows that are not
+final, in ascending order, and the host reads how many there are: the only thing it waits for.
 """
 
 from __future__ import annotations
@@ -22,8 +22,17 @@ from refdeq.types import StopRule, Trace
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.choices import COMPARE, DELTA_DTYPE, FEEDBACK_FORMAT, MEMORY
 from refdeq_gpu.device import Device
-from refdeq_gpu.plans.rows_data import FLAGS, Operands, Outcome, StopNumbers, Tracks
-from refdeq_gpu.plans.rows_data import flags_of, operands_of, outcome_of, tracks_of
+from refdeq_gpu.plans.rows_data import (
+    FLAGS,
+    Operands,
+    Outcome,
+    StopNumbers,
+    Tracks,
+    flags_of,
+    operands_of,
+    outcome_of,
+    tracks_of,
+)
 
 __all__ = ["EVALUATIONS_PER_LIST", "StepsExecutor", "StepsPlan", "slice_of", "steps_plan"]
 
@@ -41,8 +50,8 @@ _LARGEST_BATCH = 1 << 30
 def slice_of(n: int, itemsize: int, device: Device) -> tuple[int, int]:
     """How a weight is cut: neighbouring outputs per lane, and blocks of 128 inner rows at a time. No bit depends on it.
 
-    CUDA C++ takes slices of 128 outputs (64 where a block has little memory), and as many inner rows as fit; Numba-CUDA slices of
-    32 outputs and 128 rows (32 KB of float64), because its kernels get no more than 48 KB.
+    CUDA C++ takes slices of 128 outputs (64 where a block has little memory), and as many inner rows as fit; Numba-CUDA slices
+    of 32 outputs and 128 rows (32 KB of float64), because its kernels get no more than 48 KB.
     """
     blocks = -(-n // _BLOCK_COLUMNS)
     if device.language == "cuda":
@@ -197,9 +206,7 @@ class StepsExecutor:
             sums=device.empty(gathered, self._dtype),
         )
 
-    def _iterate(
-        self, operands: Operands, outcome: Outcome, tracks: Tracks, stop: StopNumbers, flags: int, batch: int
-    ) -> None:
+    def _iterate(self, operands: Operands, outcome: Outcome, tracks: Tracks, stop: StopNumbers, flags: int, batch: int) -> None:
         room, count = self._room(batch), batch
         for k in range(stop.max_eval):
             if k % EVALUATIONS_PER_LIST == 0 and k > 0:
@@ -261,7 +268,17 @@ class StepsExecutor:
     ) -> None:  # fmt: skip
         pattern = self._plan.pattern
         alpha = float(getattr(self._plan.request.solver, "alpha", 1.0))
-        sizes = [room.rows, count, batch, pattern.n, flags, k, ACTIVATIONS.index(pattern.activation), stop.max_eval, stop.window]
+        sizes = [
+            room.rows,
+            count,
+            batch,
+            pattern.n,
+            flags,
+            k,
+            ACTIVATIONS.index(pattern.activation),
+            stop.max_eval,
+            stop.window,
+        ]
         factors = [pattern.slope, alpha, 1.0 - alpha, stop.rtol, stop.atol, stop.eps, stop.divergence, stop.ratio]
         reads = [operands.bias, operands.phase, operands.phase_step, operands.filter, operands.filter_step]
         state = [room.live, outcome.z, room.f, outcome.r, outcome.a, outcome.mask]

@@ -1,10 +1,10 @@
 """K2: whole solves by tiles of rows that stay on chip, with products on tensor cores in declared precisions.
 
-A block holds 64 rows (32 where rows are wider than 256) until they are final, and takes the next ones from a queue. The weight is a
-sum of one, two or three bfloat16 parts; so much of it as shared memory holds is there, the rest is read from the second-level
-cache in every evaluation. Differences are sent in bfloat16 with feedback (D-4): they have one part, and what rounding drops is
-sent later. Without a delta rule the whole state is multiplied every time, in as many parts as the weight has: the dense solve
-against which the gain of a rule is to be measured.
+A block holds 64 rows (32 where rows are wider than 256) until they are final, and takes the next ones from a queue. The weight
+is a sum of one, two or three bfloat16 parts; so much of it as shared memory holds is there, the rest is read from the
+second-level cache in every evaluation. Differences are sent in bfloat16 with feedback (D-4): they have one part, and what
+rounding drops is sent later. Without a delta rule the whole state is multiplied every time, in as many parts as the weight has:
+the dense solve against which the gain of a rule is to be measured.
 """
 
 from __future__ import annotations
@@ -20,8 +20,17 @@ from refdeq.fc_pattern import ACTIVATIONS, Pattern
 from refdeq.registry import FusedResult, PlanRequest, Refusal
 from refdeq.types import StopRule, Trace
 from refdeq_gpu.device import Device
-from refdeq_gpu.plans.rows_data import FLAGS, Operands, Outcome, StopNumbers, Tracks
-from refdeq_gpu.plans.rows_data import flags_of, operands_of, outcome_of, tracks_of
+from refdeq_gpu.plans.rows_data import (
+    FLAGS,
+    Operands,
+    Outcome,
+    StopNumbers,
+    Tracks,
+    flags_of,
+    operands_of,
+    outcome_of,
+    tracks_of,
+)
 from refdeq_gpu.plans.rows_pack import pack_pieces, padded_width
 
 __all__ = ["ACTIVATION_ULP", "PARTS", "Tile", "TileExecutor", "TilePlan", "tile_of", "tile_plan"]
@@ -222,9 +231,7 @@ class TileExecutor:
             f"{tile.kernel}_start", self._grid(batch), tile.width, [*sizes, *arrays], dtype="float32", shared=tile.shared
         )
 
-    def _solve(
-        self, operands: Operands, outcome: Outcome, tracks: Tracks, stop: StopNumbers, flags: int, batch: int
-    ) -> None:
+    def _solve(self, operands: Operands, outcome: Outcome, tracks: Tracks, stop: StopNumbers, flags: int, batch: int) -> None:
         plan, tile, pattern = self._plan, self._plan.tile, self._plan.pattern
         alpha = float(getattr(plan.request.solver, "alpha", 1.0))
         sizes = (batch, pattern.n, tile.width, PARTS[plan.precision], tile.resident, flags)
@@ -234,7 +241,7 @@ class TileExecutor:
                  operands.phase, operands.phase_step, operands.filter, operands.filter_step, operands.r, operands.a,
                  operands.before)  # fmt: skip
         queue = plan.device.upload(np.zeros(1, dtype=np.int32))
-        arguments = [*sizes, *choices, *limits, *reads, queue, *outcome.arrays(), *tracks.arrays()]
+        arguments: list[Any] = [*sizes, *choices, *limits, *reads, queue, *outcome.arrays(), *tracks.arrays()]
         kernel = tile.kernel if plan.request.gates else f"{tile.kernel}_dense"
         plan.device.launch(kernel, self._grid(batch), tile.width, arguments, dtype="float32", shared=tile.shared)
 
@@ -246,4 +253,6 @@ class TileExecutor:
 
     def _note(self) -> str:
         tile = self._plan.tile
-        return f"tiles of {tile.rows} rows, {self._plan.precision}, {tile.resident} of {tile.pieces} pieces of the weight on chip"
+        return (
+            f"tiles of {tile.rows} rows, {self._plan.precision}, {tile.resident} of {tile.pieces} pieces of the weight on chip"
+        )
