@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-
 from refdeq_cupy import loader
 
+sys.path.insert(0, str(Path(__file__).parent))
 collect_ignore_glob: list[str] = []
 if loader.compiler() is None:
     collect_ignore_glob.append("test_*.py")

@@ -66,11 +66,6 @@ extern "C" __global__ void polls_with_atomics(int* out) {
     while (atomicCAS(out, 1, 2) == 0) {
     }
 }
-extern "C" __global__ void deep(int* out) {
-    volatile char room[140000];
-    for (int i = 139999; i >= 0; i -= 512) room[i] = 1;
-    out[threadIdx.x] = room[0];
-}
 """
 
 CASES = {

@@ -1,0 +1,106 @@
+"""Bugs that are typical of kernels, planted in copies of the sources: each must be found, by a wrong result or by an error."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from cupy_kernel_cases import CASES, run
+from refdeq_cupy.loader import SOURCES
+from refdeq_cupy.simulated import ShimDevice
+
+from refdeq.errors import LaunchError
+
+# Changes to one copy of the sources, and the kernels that they break with what says so ("" for a wrong result).
+VARIANTS = {
+    "transpose without barrier": (
+        [("moves.cu", "    __syncthreads();\n    const int out_column", "    const int out_column")],
+        {"transpose": ""},
+    ),
+    "transpose without last column": ([("moves.cu", "column < width)", "column < width - 1)")], {"transpose": ""}),
+    "lists stale, wrong mask, NaN swallowed": (
+        [
+            ("gates.cu", "__syncthreads();  // the counts", "// the counts"),
+            ("lists.cuh", "__shfl_down_sync(0xFFFFFFFFu", "__shfl_down_sync(0x0000FFFFu"),
+            ("gate_rule.cuh", "!(size <= threshold)", "size > threshold"),
+        ],
+        {"list_sent": "", "count_sent": "does not name it", "count_nonzero": "does not name it", "gate": ""},
+    ),
+    "own lane counted, sums without barrier": (
+        [
+            ("gates.cu", "(1u << lane) - 1", "(2u << lane) - 1"),
+            ("lists.cuh", "    __syncthreads();\n    if (threadIdx.x == 0)", "    if (threadIdx.x == 0)"),
+        ],
+        {"list_sent": "", "count_sent": "", "count_nonzero": ""},
+    ),
+    "barrier in a branch": (
+        [("gates.cu", "__syncthreads();  // the counts", "if (sent) __syncthreads();  // the counts")],
+        {"list_sent": "barrier divergence"},
+    ),
+    "listed columns read too early, tile too short": (
+        [
+            ("sums.cu", "            __syncthreads();\n            if (i < n)\n                for (int t = 0; t < here; t++) total "
+             "= add_product<FUSED>(total, weight[", "            if (i < n)\n                for (int t = 0; t < here; t++) total "
+             "= add_product<FUSED>(total, weight["),
+            ("sums.cu", "static_cast<int>(inner - first) : 32", "static_cast<int>(inner - first) : 31"),
+        ],
+        {"gemm_listed": "", "gemm_dense": ""},
+    ),
+    "listed columns overwritten, rows leave early": (
+        [
+            ("sums.cu", "__syncthreads();  // all have read", "// all have read"),
+            ("sums.cu", "const bool is_there = top + y < count;", "const bool is_there = top + y < count; if (!is_there) return;"),
+        ],
+        {"gemm_listed": "", "gemm_dense": "barrier divergence"},
+    ),
+    "values staged once": ([("sums.cu", "if (is_there && x < here)", "if (is_there && x < here && first == 0)")], {"gemm_dense": ""}),
+    "a lane left out, lanes not continued": (
+        [("norms.cu", "__shfl_sync(0xFFFFFFFFu", "__shfl_sync(0x7FFFFFFFu"), ("norms.cu", "(threadIdx.x - offset) & 31", "threadIdx.x")],
+        {"inner": "does not name it", "residual_part": ""},
+    ),
+    "one rounding too few": (
+        [("elementwise.cu", "beta * z[at] + alpha * f[at]", "fma(beta, z[at], alpha * f[at])")],
+        {"relax": ""},
+    ),
+    "contracted formula": ([("strict.cuh", "const double y = 1.0 + 2.0 * (p / (q - p));", "const double y = fma(2.0000001, p / (q - p), 1.0);")], {"exp": ""}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_planted_bugs_are_found(variant, tmp_path):
+    changes, broken = VARIANTS[variant]
+    for path in SOURCES.iterdir():
+        shutil.copy(path, tmp_path)
+    for name, old, new in changes:
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert old in text
+        (tmp_path / name).write_text(text.replace(old, new), encoding="utf-8")
+    device = ShimDevice(tmp_path)
+    for kernel, message in broken.items():
+        found = [outcome(device, kernel, seed) for seed in range(4)]
+        assert any(text is not None and message in text for text in found), (kernel, found)
+
+
+def outcome(device, kernel, seed):
+    """None where all is right, else what went wrong, in any of the cases of a kernel."""
+    device.seed = seed
+    for number, make in enumerate(CASES[kernel]):
+        with np.errstate(all="ignore"):
+            case = make(np.random.default_rng(number), "float32")
+        try:
+            results = run(device, kernel, case, "float32")
+        except LaunchError as error:
+            return str(error)
+        if any(
+            not np.array_equal(result, case.expected[place], equal_nan=result.dtype.kind == "f")
+            for place, result in results.items()
+        ):
+            return "a wrong result"
+    return None
+
+
+def test_without_a_bug_nothing_is_found():
+    device = ShimDevice()
+    for _, broken in VARIANTS.values():
+        assert all(outcome(device, kernel, seed) is None for kernel in broken for seed in (0, 3))
