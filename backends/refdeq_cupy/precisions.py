@@ -1,7 +1,7 @@
 """The CuPy backend in declared precisions: fused plans whose products are made by tensor cores from bfloat16 parts.
 
-Each precision is a backend of its own, because what is declared must hold for everything that it computes. A request that no plan
-serves in the declared precision runs as it does on backend ``cupy``, in float32, which every declaration here covers.
+Each precision is a backend of its own, because what is declared must hold for everything that it computes. A request that no
+plan serves in the declared precision runs as it does on backend ``cupy``, in float32, which every declaration here covers.
 """
 
 from __future__ import annotations
