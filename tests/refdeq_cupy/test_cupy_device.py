@@ -57,12 +57,13 @@ class Function:
         self.launches.append((grid, block, arguments, shared_mem))
 
 
-class Module:
-    made = []
+MADE = []
 
+
+class Module:
     def __init__(self, *, path, enable_cooperative_groups):
         self.path, self.is_cooperative, self.functions = path, enable_cooperative_groups, {}
-        Module.made.append(self)
+        MADE.append(self)
 
     def get_function(self, name):
         return self.functions.setdefault(name, Function())
@@ -107,7 +108,7 @@ def real(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cupy", stand_in())
     monkeypatch.setattr(device, "nvrtc_version", lambda: "13.0")
     monkeypatch.setattr(device, "binary", lambda folder, module, real, arch: tmp_path / f"{module}-{real}-{arch}")
-    monkeypatch.setattr(Module, "made", [])
+    MADE.clear()
     return device.CupyDevice()
 
 
@@ -163,7 +164,7 @@ def test_launches_of_the_real_device(real):
     out = real.empty((6,), "int32")
     real.launch("clear_words", 3, (32, 2), [6, out], dtype="float32", shared=100000)
     real.launch("clear_words", 1, 32, [6, out], dtype="float32", is_cooperative=True)
-    plain, cooperative = Module.made
+    plain, cooperative = MADE
     assert plain.path.endswith("moves-float-sm_90")
     assert not plain.is_cooperative
     assert cooperative.is_cooperative

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import cupy_cases_elements
+import cupy_cases_sums
 import numpy as np
 import pytest
-from cupy_kernel_cases import CASES, fused_cases, run
+from cupy_cases import run
 from refdeq_cupy.simulated import ShimDevice
 from refdeq_gpu.table import all_kernels
 
+CASES = cupy_cases_elements.CASES | cupy_cases_sums.CASES
 FUSED = {"gemm_listed_fma", "gemm_dense_fma", "matmul_fma", "conv_fma"}
 SHAPES = {name: kernel.shape for name, kernel in all_kernels().items()}
 
@@ -40,6 +43,6 @@ def test_bits_of_the_reference(device, name, dtype, same_bits):
 def test_fast_order_rounds_once_per_term(device, name, dtype):
     """Strict order loses what one rounding keeps (N-6, N-7)."""
     twin = name.removesuffix("_fma")
-    case, place = fused_cases(dtype)[twin]
+    case, place = cupy_cases_sums.fused_cases(dtype)[twin]
     assert run(device, twin, case, dtype)[place].item() == 0.0
     assert run(device, name, case, dtype)[place].item() == case.expected[place] > 0.0

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import shutil
 
+import cupy_cases_elements
+import cupy_cases_sums
 import numpy as np
 import pytest
-from cupy_kernel_cases import CASES, run
+from cupy_cases import run
 from refdeq_cupy.loader import SOURCES
 from refdeq_cupy.simulated import ShimDevice
 
 from refdeq.errors import LaunchError
 
-# Changes to one copy of the sources, and the kernels that they break with what says so ("" for a wrong result).
+CASES = cupy_cases_elements.CASES | cupy_cases_sums.CASES
+
+LISTED_LOOP = "            if (i < n)\n                for (int t = 0; t < here; t++) total = add_product<FUSED>(total, weight["
+EXP_RESULT = "const double y = 1.0 + 2.0 * (p / (q - p));"
+
+# Changes (file, old, new) to one copy of the sources, and the kernels that they break: what is said of it, "" for a wrong result.
 VARIANTS = {
     "transpose without barrier": (
         [("moves.cu", "    __syncthreads();\n    const int out_column", "    const int out_column")],
         {"transpose": ""},
     ),
-    "transpose without last column": ([("moves.cu", "column < width)", "column < width - 1)")], {"transpose": ""}),
+    "transpose without last column": (
+        [("moves.cu", "column < width)", "column < width - 1)")],
+        {"transpose": ""},
+    ),
     "lists stale, wrong mask, NaN swallowed": (
         [
             ("gates.cu", "__syncthreads();  // the counts", "// the counts"),
@@ -40,9 +50,7 @@ VARIANTS = {
     ),
     "listed columns read too early, tile too short": (
         [
-            ("sums.cu", "            __syncthreads();\n            if (i < n)\n                for (int t = 0; t < here; t++) total "
-             "= add_product<FUSED>(total, weight[", "            if (i < n)\n                for (int t = 0; t < here; t++) total "
-             "= add_product<FUSED>(total, weight["),
+            ("sums.cu", "            __syncthreads();\n" + LISTED_LOOP, LISTED_LOOP),
             ("sums.cu", "static_cast<int>(inner - first) : 32", "static_cast<int>(inner - first) : 31"),
         ],
         {"gemm_listed": "", "gemm_dense": ""},
@@ -50,21 +58,27 @@ VARIANTS = {
     "listed columns overwritten, rows leave early": (
         [
             ("sums.cu", "__syncthreads();  // all have read", "// all have read"),
-            ("sums.cu", "const bool is_there = top + y < count;", "const bool is_there = top + y < count; if (!is_there) return;"),
+            ("sums.cu", "const bool is_there = top + y < count;", "const bool is_there = true; if (top + y >= count) return;"),
         ],
         {"gemm_listed": "", "gemm_dense": "barrier divergence"},
     ),
-    "values staged once": ([("sums.cu", "if (is_there && x < here)", "if (is_there && x < here && first == 0)")], {"gemm_dense": ""}),
+    "values staged once": (
+        [("sums.cu", "if (is_there && x < here)", "if (is_there && x < here && first == 0)")],
+        {"gemm_dense": ""},
+    ),
     "a lane left out, lanes not continued": (
-        [("norms.cu", "__shfl_sync(0xFFFFFFFFu", "__shfl_sync(0x7FFFFFFFu"), ("norms.cu", "(threadIdx.x - offset) & 31", "threadIdx.x")],
+        [
+            ("norms.cu", "__shfl_sync(0xFFFFFFFFu", "__shfl_sync(0x7FFFFFFFu"),
+            ("norms.cu", "(threadIdx.x - offset) & 31", "threadIdx.x"),
+        ],
         {"inner": "does not name it", "residual_part": ""},
     ),
     "one rounding too few": (
         [("elementwise.cu", "beta * z[at] + alpha * f[at]", "fma(beta, z[at], alpha * f[at])")],
         {"relax": ""},
     ),
-    "contracted formula": ([("strict.cuh", "const double y = 1.0 + 2.0 * (p / (q - p));", "const double y = fma(2.0000001, p / (q - p), 1.0);")], {"exp": ""}),
-}  # fmt: skip
+    "a digit lost in a formula": ([("strict.cuh", EXP_RESULT, EXP_RESULT.replace("2.0 *", "2.0000001 *"))], {"exp": ""}),
+}
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
