@@ -22,7 +22,6 @@ __all__ = [
     "rank_in_block",
     "reaches",
     "signed",
-    "source",
     "tiles",
     "tiles_across",
     "words_of_group",
@@ -88,16 +87,6 @@ def job_column(v, job, site):
     """Output column of a site of the tile of a job."""
     tile = job // v.group % tiles(v.out_height, v.out_width)
     return tile % tiles_across(v.out_width) * COLUMNS + site % COLUMNS
-
-
-@cuda.jit(device=True)
-def source(v, y, x, tap):
-    """Input site that an output site reads under a tap; -1 where that is padding or the output site does not exist."""
-    from_y = y * v.stride_h - v.pad_h + tap // v.kernel_w * v.dilation_h
-    from_x = x * v.stride_w - v.pad_w + tap % v.kernel_w * v.dilation_w
-    is_output = y < v.out_height and x < v.out_width
-    is_there = is_output and from_y >= 0 and from_y < v.height and from_x >= 0 and from_x < v.width
-    return from_y * v.width + from_x if is_there else -1
 
 
 @cuda.jit(device=True)

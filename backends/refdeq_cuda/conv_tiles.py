@@ -22,7 +22,6 @@ from refdeq_cuda.conv_parts import (
     rank_in_block,
     reaches,
     signed,
-    source,
     tiles,
     tiles_across,
     words_of_group,
@@ -34,6 +33,7 @@ HALF, PADDED = WORD // 2, WORD + 1
 OUTPUTS, CHUNK, PARTS = 64, 16, 2  # outputs of a block; channels staged at a time, and how often that is in a word
 ROW = CHUNK + 1  # a site's row in shared memory: neighbours lie in different banks
 OWN_SITES, OWN_OUTPUTS, OWN = 4, 8, 32  # of a thread
+NEVER = -(1 << 30)  # a column that no tap brings into the image
 PACKERS, LISTERS, WARPS, THREADS = 256, 128, 4, 256
 STAGED, STAGED_WEIGHTS = SITES * ROW, CHUNK * OUTPUTS
 
@@ -172,25 +172,29 @@ def tile_weight(outputs, inputs, taps, group, padded_inputs, padded_outputs, wei
 
 
 @cuda.jit(device=True)
-def _stage(v, job, code, part, block, delta, sent, weight, staged, rows, bits):
-    """Stage one part of a listed word: what sites send of it, and its weights."""
-    words, sites, entry = words_of_group(v), v.height * v.width, job // v.group // tiles(v.out_height, v.out_width)
-    tap, word, column = code // words, code % words, job % v.group * words + code % words
-    for k in range(cuda.threadIdx.x, SITES * CHUNK, THREADS):
-        site, channel = k // CHUNK, k % CHUNK
-        at = source(v, job_row(v, job, site), job_column(v, job, site), tap)
-        own = int64(0)
-        if at >= 0:
-            place = (int64(entry) * sites + at) * all_words(v) + column
+def _stage(v, y, x, code, part, first, first_weight, padded, delta, sent, weight, staged, rows, bits):
+    """Stage one part of a listed word: what sites send of it, and its weights.
+
+    A thread has one channel of a site in every row of the tile, whose first reads (y, x) under no tap; x is far outside where
+    there is no such column. `first` and `first_weight` are where words of the sample and weights of the group begin.
+    """
+    words, thread = words_of_group(v), cuda.threadIdx.x
+    tap, word, channel = code // words, code % words, thread % CHUNK
+    shift_y, from_x = tap // v.kernel_w * v.dilation_h, x + tap % v.kernel_w * v.dilation_w
+    is_column, below, many = from_x >= 0 and from_x < v.width, v.out_height * v.stride_h - v.pad_h, all_words(v)
+    for row in range(ROWS):
+        site, to_y = row * COLUMNS + thread // CHUNK, y + row * v.stride_h
+        from_y, own = to_y + shift_y, int64(0)
+        if is_column and to_y < below and from_y >= 0 and from_y < v.height:
+            place = first + (int64(from_y) * v.width + from_x) * many + word
             own = (int64(sent[place]) >> (part * CHUNK)) & 0xFFFF
             if (own >> channel) & 1:
                 staged[site * ROW + channel] = delta[place * WORD + part * CHUNK + channel]
         if channel == 0:
             bits[site] = own
-    padded = (v.outputs // v.group + OUTPUTS - 1) // OUTPUTS * OUTPUTS
-    first = ((job % v.group * (v.kernel_h * v.kernel_w) + tap) * words + word) * WORD + part * CHUNK
-    for k in range(cuda.threadIdx.x, CHUNK * OUTPUTS, THREADS):
-        rows[k] = weight[int64(first + k // OUTPUTS) * padded + block * OUTPUTS + k % OUTPUTS]
+    begin = first_weight + (int64(code) * WORD + part * CHUNK) * padded
+    for k in range(thread, CHUNK * OUTPUTS, THREADS):
+        rows[k] = weight[begin + k // OUTPUTS * padded + k % OUTPUTS]
 
 
 @cuda.jit(device=True)
@@ -224,6 +228,7 @@ def _accumulate(is_fused, v, rows, delta, sent, weight, list, length, job, numbe
     thread = cuda.threadIdx.x
     first_site, own_output = thread // 32 % 4 * 8 + thread % 8, (thread // 128 * 4 + thread % 32 // 8) * OWN_OUTPUTS
     each, codes = v.outputs // v.group, v.kernel_h * v.kernel_w * words_of_group(v)
+    padded = (each + OUTPUTS - 1) // OUTPUTS * OUTPUTS
     blocks, plane = (each + OUTPUTS - 1) // OUTPUTS, v.out_height * v.out_width
     for item in range(cuda.blockIdx.x, number[0] * blocks, cuda.gridDim.x):
         which, block = job[item // blocks], item % blocks
@@ -233,10 +238,17 @@ def _accumulate(is_fused, v, rows, delta, sent, weight, list, length, job, numbe
             for j in range(OWN_OUTPUTS):
                 is_there = at >= 0 and first_output + j < each
                 own[i * OWN_OUTPUTS + j] = a[at + j * plane] if is_there else a.dtype.type(0)
+        column = job_column(v, which, thread // CHUNK)
+        y, x = job_row(v, which, 0) * v.stride_h - v.pad_h, column * v.stride_w - v.pad_w if column < v.out_width else NEVER
+        entry, group, words = which // v.group // tiles(v.out_height, v.out_width), which % v.group, words_of_group(v)
+        first = int64(entry) * (v.height * v.width) * all_words(v) + group * words
+        first_weight = int64(group) * codes * WORD * padded + block * OUTPUTS
         for step in range(length[which] * PARTS):
             code = list[int64(which) * codes + step // PARTS]
             cuda.syncthreads()  # nobody reads the step before any more
-            _stage(v, which, code, step % PARTS, block, delta, sent, weight, staged, staged_weight, bits)
+            _stage(
+                v, y, x, code, step % PARTS, first, first_weight, padded, delta, sent, weight, staged, staged_weight, bits
+            )  # fmt: skip
             cuda.syncthreads()
             if first_output < each:
                 _add(is_fused, first_site, own_output, staged, staged_weight, bits, own)

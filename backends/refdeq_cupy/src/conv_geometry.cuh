@@ -18,14 +18,6 @@ struct Conv {
     __device__ int in_across() const { return (width + TILE_COLUMNS - 1) / TILE_COLUMNS; }
     __device__ int in_tiles() const { return (height + TILE_ROWS - 1) / TILE_ROWS * in_across(); }
     __device__ long long sites() const { return (long long)height * width; }
-
-    // Input site that an output site reads under a tap; -1 where that is padding or the output site does not exist.
-    __device__ int source(int y, int x, int tap) const {
-        const int from_y = y * stride_h - pad_h + tap / kernel_w * dilation_h;
-        const int from_x = x * stride_w - pad_w + tap % kernel_w * dilation_w;
-        if (y >= out_height || x >= out_width) return -1;
-        return from_y >= 0 && from_y < height && from_x >= 0 && from_x < width ? from_y * width + from_x : -1;
-    }
 };
 
 #define CONV_ARGUMENTS                                                                                                      \
@@ -47,5 +39,22 @@ struct Job {
     __device__ int row(const Conv& conv, int site) const { return tile / conv.across() * TILE_ROWS + site / TILE_COLUMNS; }
     __device__ int column(const Conv& conv, int site) const {
         return tile % conv.across() * TILE_COLUMNS + site % TILE_COLUMNS;
+    }
+};
+
+// Where the sites of a thread read: a first one, and others a number of rows below it.
+struct Reader {
+    int y, x, below;  // input coordinates of the first site under no tap; y of the first row of outputs that there is not
+
+    __device__ Reader(const Conv& conv, const Job& job, int site)
+        : y(job.row(conv, site) * conv.stride_h - conv.pad_h),
+          x(job.column(conv, site) < conv.out_width ? job.column(conv, site) * conv.stride_w - conv.pad_w : -(1 << 30)),
+          below(conv.out_height * conv.stride_h - conv.pad_h) {}
+
+    // Input site that the site so many rows below reads under a tap; -1 where that is padding or there is no such site.
+    __device__ int source(const Conv& conv, int rows, int shift_y, int shift_x) const {
+        const int to_y = y + rows * conv.stride_h, from_y = to_y + shift_y, from_x = x + shift_x;
+        const bool is_there = to_y < below && from_y >= 0 && from_y < conv.height && from_x >= 0 && from_x < conv.width;
+        return is_there ? from_y * conv.width + from_x : -1;
     }
 };

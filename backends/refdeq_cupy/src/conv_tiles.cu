@@ -102,6 +102,7 @@ constexpr int OUTPUTS = 64, THREADS = 256;
 constexpr int PIECE = 16 / sizeof(REAL);       // elements of one asynchronous copy
 constexpr int CHUNK = 128 / sizeof(REAL);      // channels staged at a time
 constexpr int PARTS = WORD / CHUNK;            // of a word
+constexpr int PIECES = CHUNK / PIECE;          // of a site
 constexpr int ROW = CHUNK + PIECE;             // a site's row in shared memory: eight neighbours lie in different banks
 constexpr int RESIDENT = sizeof(REAL) == 4 ? 2 : 1;  // blocks that share a multiprocessor
 constexpr int OWN_SITES = 4, OWN_OUTPUTS = 8;  // of a thread
@@ -116,30 +117,46 @@ struct alignas(16) Four {
     REAL of[4];
 };
 
+// Where a block finds what it stages for an item: packed differences and bits of the job's sample and group, weights of its
+// group and block of outputs.
+struct Source {
+    const REAL *delta, *weight;
+    const int* sent;
+    Reader reader;  // of the first of the thread's sites: it has one in every two rows of the tile
+    int padded;     // outputs of a row of weights
+
+    __device__ Source(const Conv& conv, const Job& job, int block, const REAL* delta, const int* sent, const REAL* weight)
+        : reader(conv, job, threadIdx.x / PIECES) {
+        const long long at = job.entry * conv.sites() * conv.all_words() + job.group * conv.words();
+        padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
+        this->delta = delta + at * WORD;
+        this->sent = sent + at;
+        this->weight = weight + (long long)job.group * conv.taps() * conv.words() * WORD * padded + block * OUTPUTS;
+    }
+};
+
 // Start the copies of one part of a listed word: weights, and the pieces of four channels or two in which a site sends.
-__device__ void stage_part(const Conv& conv, const Job& job, int code, int part, int block, const REAL* __restrict__ delta,
-                           const int* __restrict__ sent, const REAL* __restrict__ weight, Stage& stage) {
-    const int tap = code / conv.words(), word = code % conv.words();
-    const int padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS;
+__device__ void stage_part(const Conv& conv, const Source& from, int code, int part, Stage& stage) {
+    const int tap = code / conv.words(), word = code % conv.words(), piece = threadIdx.x % PIECES;
+    const int shift_y = tap / conv.kernel_w * conv.dilation_h, shift_x = tap % conv.kernel_w * conv.dilation_w;
 #pragma unroll 1
-    for (int k = threadIdx.x; k < SITES * (CHUNK / PIECE); k += THREADS) {
-        const int site = k / (CHUNK / PIECE), piece = k % (CHUNK / PIECE);
-        const int source = conv.source(job.row(conv, site), job.column(conv, site), tap);
+    for (int i = 0; i < SITES * PIECES / THREADS; i++) {
+        const int site = threadIdx.x / PIECES + i * (THREADS / PIECES);
+        const int source = from.reader.source(conv, i * (THREADS / PIECES / TILE_COLUMNS), shift_y, shift_x);
         unsigned bits = 0;
         if (source >= 0) {
-            const long long at = (job.entry * conv.sites() + source) * conv.all_words() + job.group * conv.words() + word;
-            bits = (unsigned)sent[at] >> part * CHUNK & (unsigned)((1ull << CHUNK) - 1);
+            const long long at = (long long)source * conv.all_words() + word;
+            bits = (unsigned)from.sent[at] >> part * CHUNK & (unsigned)((1ull << CHUNK) - 1);
             if (bits >> piece * PIECE & ((1u << PIECE) - 1))
-                cp_async_16(&stage.delta[site * ROW + piece * PIECE], &delta[at * WORD + part * CHUNK + piece * PIECE]);
+                cp_async_16(&stage.delta[site * ROW + piece * PIECE], &from.delta[at * WORD + part * CHUNK + piece * PIECE]);
         }
         if (piece == 0) stage.sent[site] = bits;
     }
-    const long long rows = ((long long)job.group * conv.taps() + tap) * conv.words() * WORD + word * WORD + part * CHUNK;
-    const REAL* const from = weight + rows * padded * OUTPUTS + block * OUTPUTS;
+    const REAL* const weight = from.weight + ((long long)code * WORD + part * CHUNK) * from.padded;
 #pragma unroll 1
     for (int k = threadIdx.x; k < CHUNK * OUTPUTS / PIECE; k += THREADS) {
-        const int row = k / (OUTPUTS / PIECE), piece = k % (OUTPUTS / PIECE);
-        cp_async_16(&stage.weight[row * OUTPUTS + piece * PIECE], &from[(long long)row * padded * OUTPUTS + piece * PIECE]);
+        const int row = k / (OUTPUTS / PIECE), at = k % (OUTPUTS / PIECE) * PIECE;
+        cp_async_16(&stage.weight[row * OUTPUTS + at], &weight[(long long)row * from.padded + at]);
     }
 }
 
@@ -207,15 +224,15 @@ __device__ void accumulate_tiles(const Conv& conv, const int* rows, const REAL* 
         const int steps = length[which] * PARTS, first_output = block * OUTPUTS + own_output;
         REAL own[OWN_SITES][OWN_OUTPUTS];
         move_own<false>(conv, job, rows[job.entry], first_site, first_output, a, own);
-        stage_part(conv, job, listed[0], 0, block, delta, sent, weight, stages[0]);
+        const Source from(conv, job, block, delta, sent, weight);
+        stage_part(conv, from, listed[0], 0, stages[0]);
         cp_async_commit();
 #pragma unroll 1
         for (int step = 0; step < steps; step++) {
             const int next = step + 1;
             cp_async_wait<0>();
             __syncthreads();  // this stage is there for everyone, and nobody is still in the other
-            if (next < steps)
-                stage_part(conv, job, listed[next / PARTS], next % PARTS, block, delta, sent, weight, stages[next % 2]);
+            if (next < steps) stage_part(conv, from, listed[next / PARTS], next % PARTS, stages[next % 2]);
             cp_async_commit();
             add_part<FUSED>(stages[step % 2], first_site, own_output, own);
         }

@@ -9,6 +9,7 @@
 #include "mma.cuh"
 
 constexpr int OUTPUTS = 64, THREADS = 256, STAGES = 3, PARTS = 3;
+constexpr int PIECES = 4;  // of eight numbers, in the row of a site or of an output: OUTPUTS * PIECES == THREADS
 constexpr int HALVES = WORD + 8;  // of a row in shared memory: the eight rows of a matrix lie in different banks
 
 // One block per input tile and word; `delta` holds pairs of bfloat16 numbers.
@@ -46,26 +47,44 @@ struct Stage {
     unsigned sent[SITES];
 };
 
-// Start the copies of a listed word: rows of sites, zeros where a site sends nothing of it, and three parts of the weights.
-__device__ void stage_word(const Conv& conv, const Job& job, int code, int block, const unsigned short* __restrict__ delta,
-                           const int* __restrict__ sent, const unsigned short* __restrict__ weight, Stage& stage) {
-    const int tap = code / conv.words(), word = code % conv.words();
-#pragma unroll 1
-    for (int k = threadIdx.x; k < SITES * 4; k += THREADS) {  // a row is four pieces of eight numbers
-        const int site = k / 4, piece = k % 4, source = conv.source(job.row(conv, site), job.column(conv, site), tap);
-        const long long from = job.entry * conv.sites() + (source < 0 ? 0 : source);
-        const long long at = from * conv.all_words() + job.group * conv.words() + word;
-        const unsigned bits = source < 0 ? 0 : (unsigned)sent[at];
-        cp_async_16(&stage.delta[site * HALVES + piece * 8], &delta[at * WORD + piece * 8], bits != 0);
-        if (piece == 0) stage.sent[site] = bits;
+// Where a block finds what it stages for an item: packed differences and bits of the job's sample and group, weights of its
+// group and block of outputs.
+struct Source {
+    const unsigned short *delta, *weight;
+    const int* sent;
+    Reader reader;  // of the first of the thread's sites: it has one in every four rows of the tile
+    int padded;     // outputs of one part of the weights
+
+    __device__ Source(const Conv& conv, const Job& job, int block, const int* delta, const int* sent, const int* weight)
+        : reader(conv, job, threadIdx.x / PIECES) {
+        const long long at = job.entry * conv.sites() * conv.all_words() + job.group * conv.words();
+        padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
+        this->delta = (const unsigned short*)delta + at * WORD;
+        this->sent = sent + at;
+        const long long first = (long long)job.group * conv.taps() * conv.words() * PARTS * padded + block * OUTPUTS;
+        this->weight = (const unsigned short*)weight + first * WORD;
     }
-    const int padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
-    const long long which = ((long long)job.group * conv.taps() + tap) * conv.words() + word;
-#pragma unroll 1
-    for (int k = threadIdx.x; k < PARTS * OUTPUTS * 4; k += THREADS) {
-        const int piece = k % 4, output = k / 4 % OUTPUTS, part = k / 4 / OUTPUTS;
-        const long long from = ((which * PARTS + part) * padded + block * OUTPUTS + output) * WORD + piece * 8;
-        cp_async_16(&stage.weight[(part * OUTPUTS + output) * HALVES + piece * 8], &weight[from]);
+};
+
+// Start the copies of a listed word: rows of sites, zeros where a site sends nothing of it, and three parts of the weights.
+__device__ void stage_word(const Conv& conv, const Source& from, int code, Stage& stage) {
+    const int tap = code / conv.words(), word = code % conv.words();
+    const int first = threadIdx.x / PIECES, at = threadIdx.x % PIECES * 8;
+    const int shift_y = tap / conv.kernel_w * conv.dilation_h, shift_x = tap % conv.kernel_w * conv.dilation_w;
+#pragma unroll
+    for (int i = 0; i < SITES * PIECES / THREADS; i++) {
+        const int site = first + i * (THREADS / PIECES);
+        const int source = from.reader.source(conv, i * (THREADS / PIECES / TILE_COLUMNS), shift_y, shift_x);
+        const long long place = (long long)(source < 0 ? 0 : source) * conv.all_words() + word;
+        const unsigned bits = source < 0 ? 0 : (unsigned)from.sent[place];
+        cp_async_16(&stage.delta[site * HALVES + at], &from.delta[place * WORD + at], bits != 0);
+        if (at == 0) stage.sent[site] = bits;
+    }
+    const unsigned short* const weight = from.weight + (long long)code * PARTS * from.padded * WORD;
+#pragma unroll
+    for (int i = 0; i < PARTS; i++) {  // 64 outputs of a part at a time
+        const int row = i * OUTPUTS + first;
+        cp_async_16(&stage.weight[row * HALVES + at], &weight[((long long)i * from.padded + first) * WORD + at]);
     }
 }
 
@@ -128,15 +147,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_tiles_bf16x3(
     const Conv conv = CONV_OF_ARGUMENTS;
     const int warp = threadIdx.x / 32, first_site = warp % 4 * 32, own_output = warp / 4 * 32;
     const int blocks = (outputs / group + OUTPUTS - 1) / OUTPUTS, codes = conv.taps() * conv.words();
-    const unsigned short *const from = (const unsigned short*)delta, *const weights = (const unsigned short*)weight;
     const int items = number[0] * blocks;
     for (int item = blockIdx.x; item < items; item += gridDim.x) {
         const int which = job[item / blocks], block = item % blocks, steps = length[which];
         const Job own_job(conv, which);
         const int* const listed = list + (long long)which * codes;
+        const Source from(conv, own_job, block, delta, sent, weight);
         float own[2][4][4] = {};
         for (int step = 0; step < STAGES - 1; step++) {
-            if (step < steps) stage_word(conv, own_job, listed[step], block, from, sent, weights, stages[step]);
+            if (step < steps) stage_word(conv, from, listed[step], stages[step]);
             cp_async_commit();
         }
 #pragma unroll 1
@@ -144,7 +163,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_tiles_bf16x3(
             const int next = step + STAGES - 1;
             cp_async_wait<STAGES - 2>();
             __syncthreads();  // this stage is there for everyone, and nobody is still in the one before
-            if (next < steps) stage_word(conv, own_job, listed[next], block, from, sent, weights, stages[next % STAGES]);
+            if (next < steps) stage_word(conv, from, listed[next], stages[next % STAGES]);
             cp_async_commit();  // an empty group at the end keeps the count
             add_word(stages[step % STAGES], first_site, own_output, own);
         }
