@@ -46,11 +46,12 @@ def planted_sources(folder, bugs, chunk):
     for number, (name, right, wrong) in enumerate(bugs, 1):
         assert texts[name].count(right) == 1, f"{name}: {right!r}"
         chosen = f"(planted({number}) ? ({wrong}) : ({right}))"
-        if right.endswith((";", "}")):
-            chosen = f"if (planted({number})) {{ {wrong} }} else {{ {right} }}"
+        if right.partition("//")[0].rstrip().endswith(";"):
+            chosen = f"if (planted({number})) {{ {wrong}\n }} else {{ {right}\n }}"
         texts[name] = texts[name].replace(right, chosen)
     texts["fc_layout.cuh"] = texts["fc_layout.cuh"].replace("CHUNK = 1024", f"CHUNK = {chunk}")
-    texts["fc_layout.cuh"] += """
+    texts = {name: '#include "planted.cuh"\n' + text for name, text in texts.items()}
+    texts["planted.cuh"] = """#pragma once
         #include <stdlib.h>
         inline bool planted(int bug) { return atoi(getenv("REFDEQ_PLANTED")) == bug; }
     """
@@ -80,8 +81,8 @@ def planted_kernels(folder, bug, chunk):
             sys.modules[f"refdeq_cuda.{name}"] = module
             spec.loader.exec_module(module)
     finally:
-        for name, module in kept.items():
+        for name, before in kept.items():
             sys.modules.pop(f"refdeq_cuda.{name}")
-            if module is not None:
-                sys.modules[f"refdeq_cuda.{name}"] = module
+            if before is not None:
+                sys.modules[f"refdeq_cuda.{name}"] = before
     return module
