@@ -41,16 +41,17 @@ def problem() -> tuple[str, str] | None:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
         capability = int(cupy.cuda.Device().compute_capability) if count else 0
-        if count:
-            nvrtc_version()
+        driver, compiler = cupy.cuda.runtime.driverGetVersion() // 1000, int(nvrtc_version().partition(".")[0])
     except BackendUnavailableError as error:
         return error.reason, error.hint
-    except Exception as error:  # of several types, by what is missing
+    except (ImportError, RuntimeError, OSError) as error:  # by what is missing
         return _explained(str(error))
     if count == 0:
         return _PROBLEMS["cudaErrorNoDevice"]
     if capability < _LEAST_CAPABILITY:
         return f"the device has compute capability {capability / 10}, 8.0 is needed", f"use a newer GPU, {_SIMULATE}"
+    if driver < compiler:
+        return f"the driver is for CUDA {driver}, NVRTC makes code for CUDA {compiler}", f"install a newer driver, {_SIMULATE}"
     return None
 
 

@@ -69,7 +69,7 @@ class Module:
         return self.functions.setdefault(name, Function())
 
 
-def stand_in(count=1, capability="90", error=None):
+def stand_in(count=1, capability="90", error=None, driver=13000):
     """A module that looks like CuPy."""
 
     def get_device_count():
@@ -84,7 +84,7 @@ def stand_in(count=1, capability="90", error=None):
     runtime = types.SimpleNamespace(
         getDeviceCount=get_device_count,
         getDeviceProperties=lambda _: {"name": b"NVIDIA H200"},
-        driverGetVersion=lambda: 13000,
+        driverGetVersion=lambda: driver,
         runtimeGetVersion=lambda: 13000,
     )
     cuda = types.SimpleNamespace(
@@ -125,6 +125,7 @@ def test_options_contract_and_flush_nothing():
         (stand_in(error="cudaErrorNoDevice: no CUDA-capable device is detected"), "no CUDA device", "REFDEQ_CUPY_SHIM=1"),
         (stand_in(error="cudaErrorUnknown: hm"), "CUDA does not start: cudaErrorUnknown: hm", "check the installation"),
         (stand_in(count=0), "no CUDA device", "NVIDIA GPU"),
+        (stand_in(driver=12080), "the driver is for CUDA 12, NVRTC makes code for CUDA 13", "newer driver"),
         (stand_in(capability="75"), "compute capability 7.5, 8.0 is needed", "newer GPU"),
     ],
 )

@@ -19,7 +19,7 @@ CASES = cupy_cases_elements.CASES | cupy_cases_sums.CASES
 LISTED_LOOP = "            if (i < n)\n                for (int t = 0; t < here; t++) total = add_product<FUSED>(total, weight["
 EXP_RESULT = "const double y = 1.0 + 2.0 * (p / (q - p));"
 
-# Changes (file, old, new) to one copy of the sources, and the kernels that they break: what is said of it, "" for a wrong result.
+# Changes (file, old, new) to one copy of the sources, and the kernels that they break with what is said: "" for a wrong result.
 VARIANTS = {
     "transpose without barrier": (
         [("moves.cu", "    __syncthreads();\n    const int out_column", "    const int out_column")],

@@ -53,18 +53,22 @@ void grid_barrier(Where where) {
     wait_in("a grid barrier", where);
 }
 
-static void check_mask(unsigned mask, const char* name, Where where) {
+[[noreturn]] static void fail_on_mask(unsigned mask, unsigned gone, unsigned there, const char* name, Where where) {
     const Fiber& me = *fiber_now;
     char word[16];
     snprintf(word, sizeof word, "0x%08x", mask);
     const std::string call = std::string(name) + " with mask " + word + text_of(where);
     if (!(mask >> me.lane & 1)) fail("lane " + std::to_string(me.lane) + " calls " + call + ", which does not name it");
+    fail(call + " in warp " + std::to_string(me.warp) + " names lane " + std::to_string(__builtin_ctz(gone)) +
+         (gone & ~there ? ", which the block does not have" : ", which has ended"));
+}
+
+static void check_mask(unsigned mask, const char* name, Where where) {
+    const Fiber& me = *fiber_now;
     const size_t size = block_now->fibers.size() - size_t{32} * me.warp;
     const unsigned there = size >= 32 ? ~0u : (1u << size) - 1;
     const unsigned gone = mask & (block_now->exited[me.warp] | ~there);
-    if (gone != 0)
-        fail(call + " in warp " + std::to_string(me.warp) + " names lane " + std::to_string(__builtin_ctz(gone)) +
-             (gone & ~there ? ", which the block does not have" : ", which has ended"));
+    if (gone != 0 || !(mask >> me.lane & 1)) fail_on_mask(mask, gone, there, name, where);
 }
 
 // Lanes of `mask` meet; `combine(data of each lane, mask)` runs once, when all are there.
