@@ -103,8 +103,9 @@ def _driver_problem(driver: tuple[int, ...], needed: tuple[int, int]) -> tuple[s
     """
     if driver >= needed:
         return None
-    reason = f"the driver is too old: it is for CUDA {driver[0]}.{driver[1]}, and the toolkit is that of CUDA {needed[0]}.{needed[1]}"
-    return reason, f"install a driver for CUDA {needed[0]}.{needed[1]}, or an older toolkit; {_HINT}"
+    has, wants = f"CUDA {driver[0]}.{driver[1]}", f"CUDA {needed[0]}.{needed[1]}"
+    reason = f"the driver is too old: it is for {has}, and the toolkit is that of {wants}"
+    return reason, f"install a driver for {wants}, or an older toolkit; {_HINT}"
 
 
 def offer() -> CudaBackend:

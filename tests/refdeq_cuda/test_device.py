@@ -1,0 +1,167 @@
+"""The device: what it refuses, what it shares with other libraries, and how the backend presents itself."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba import cuda
+from numba.cuda import dispatcher
+from numba.cuda.cudadrv import driver
+from refdeq_cuda.device import CudaDevice, open_device, translated
+from refdeq_cuda.offer import offer
+from refdeq_cuda.simulated_device import SimulatedDevice
+
+from refdeq.errors import ArgumentError, BackendUnavailableError, LaunchError, OutOfDeviceMemoryError
+
+DEVICE = SimulatedDevice()
+
+
+def there(values, dtype="float64"):
+    return DEVICE.upload(np.asarray(values, dtype=dtype))
+
+
+def launch_neg(rows, count, n, x, out, **options):
+    DEVICE.launch("neg", 1, 32, [rows, count, n, x, out], **options)
+
+
+def test_new_memory_is_poisoned_and_copies_are_copies():
+    assert np.isnan(DEVICE.download(DEVICE.empty((2, 3), "float32"))).all()
+    assert DEVICE.download(DEVICE.empty((2,), "int64")).min() > 2**60
+    host = np.arange(6.0).reshape(2, 3)
+    array = DEVICE.upload(host)
+    host[:] = 0
+    assert DEVICE.download(array).tolist() == [[0, 1, 2], [3, 4, 5]]
+    DEVICE.write(np.array([True, False]), flags := DEVICE.empty((2,), "bool"))
+    assert DEVICE.download(flags).tolist() == [True, False]
+    with pytest.raises(ArgumentError, match="3 elements of float64"):
+        DEVICE.write(np.zeros(2), there([1, 2, 3]))
+
+
+REFUSED = [
+    (lambda: launch_neg(there([0], "int32"), 1, 1, there([1], "float32"), there([1])), "neg: x: expected elements of float64"),
+    (lambda: launch_neg(there([0], "int64"), 1, 1, there([1]), there([1])), "neg: rows: expected elements of int32"),
+    (lambda: launch_neg(there([0], "int32"), 1, 1, np.zeros(1), there([1])), "an array on the device"),
+    (lambda: DEVICE.launch("neg", 1, 32, [1, 2]), "neg: arguments: expected rows count n x out, got 2"),
+    (lambda: DEVICE.launch("transpose", 1, 32, [2**31, 1, there([1]), there([1])]), "fits in int32"),
+    (lambda: DEVICE.launch("no_such", 1, 32, []), "a name of the table"),
+    (lambda: DEVICE.adopt(np.zeros((3, 4)).T), "a C-contiguous array"),
+    (lambda: DEVICE.adopt([1.0]), "__dlpack__"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_wrong_arguments_are_named(call, words):
+    with pytest.raises(ArgumentError) as raised:
+        call()
+    assert words in str(raised.value)
+
+
+def test_more_blocks_than_fit_at_once_are_refused():
+    assert SimulatedDevice(multiprocessors=3).resident_blocks("neg", 32) == 3
+    with pytest.raises(LaunchError, match="5 blocks cannot be resident at once"):
+        DEVICE.launch("neg", 5, 32, [there([0], "int32"), 1, 1, there([1]), there([1])], is_cooperative=True)
+
+
+def test_arrays_of_other_libraries_are_shared():
+    class Foreign:
+        def __init__(self, array):
+            self.array = array
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    host = np.arange(6.0).reshape(2, 3)
+    for array in (host, Foreign(host)):
+        adopted = DEVICE.adopt(array)
+        assert np.shares_memory(adopted.buffer, host)
+        assert adopted.shape == (2, 3)
+    assert DEVICE.adopt(adopted) is adopted
+    assert np.shares_memory(np.from_dlpack(adopted), host)
+
+
+class DriverError(Exception):
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (DriverError(2, "memory"), OutOfDeviceMemoryError, "reserving 8 bytes.*fewer samples"),
+        (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY"), OutOfDeviceMemoryError, "fewer samples"),
+        (DriverError(701, "too many resources"), LaunchError, "reserving 8 bytes: DriverError: too many resources"),
+        (ImportError("no driver"), BackendUnavailableError, "no driver.*NUMBA_ENABLE_CUDASIM=1"),
+    ],
+)
+def test_errors_of_the_driver_are_errors_of_the_project(error, expected, words):
+    with pytest.raises(expected, match=words):
+        raise translated(error, "reserving 8 bytes")
+
+
+@pytest.mark.skipif(cuda.is_available(), reason="there is a device")
+def test_without_a_device_it_says_so():
+    with pytest.raises(BackendUnavailableError, match="NUMBA_ENABLE_CUDASIM=1"):
+        CudaDevice()
+    with pytest.raises(BackendUnavailableError, match="NUMBA_ENABLE_CUDASIM=1"):
+        open_device()
+    reason, hint = offer().unavailable()
+    assert "no CUDA device" in reason
+    assert "NUMBA_ENABLE_CUDASIM=1" in hint
+
+
+def test_what_is_used_of_numba_cuda_is_there():
+    """Names without documentation: a new version of numba-cuda may move them, and then this says which."""
+
+    @cuda.jit(launch_bounds=(32, 1))
+    def kernel():
+        pass
+
+    twin = type(kernel)(kernel.py_func, dict(kernel.targetoptions))
+    assert twin.py_func is kernel.py_func
+    assert twin.targetoptions["launch_bounds"] == (32, 1)
+    assert callable(kernel.compile)
+    compiled = dispatcher._Kernel
+    assert (
+        "self.cooperative" in compiled.__init__.__wrapped__.__code__.co_names
+        or "cooperative" in compiled.__init__.__wrapped__.__code__.co_names
+    )
+    assert {"library", "max_cooperative_grid_blocks"} <= set(dir(compiled))
+    assert callable(dispatcher.get_current_device)
+    assert "handle" in driver.CudaPythonFunction.__slots__
+
+
+PROBE = """
+import json, sys
+import refdeq_cuda
+before = "numba" in sys.modules
+import numpy as np, refdeq as rd
+backend = rd.registry.load_backend("cuda")
+rng = np.random.default_rng(0)
+w = rng.standard_normal((12, 12))
+w *= 0.8 / np.linalg.norm(w, 2)
+cell = rd.models.rnn(w, rng.standard_normal((12, 3)), rng.standard_normal(12))
+x = rng.standard_normal((2, 3))
+rule, stop = rd.DeltaRule(threshold=1e-2), rd.StopRule(max_eval=5)
+run = lambda name: rd.solve(cell, x, delta=rule, stop=stop, backend=name, executor="op")
+mine, theirs = run("cuda"), run("reference")
+print(json.dumps({"imported": before, "summary": backend.info.summary, "device": backend.describe()["device"],
+                  "same": bool((np.asarray(mine.z).view("u8") == np.asarray(theirs.z).view("u8")).all())}))
+"""
+
+
+def test_the_environment_asks_for_the_simulated_backend():
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["imported"] is False
+    assert "simulated" in found["summary"]
+    assert "simulated" in found["device"]
+    assert found["same"] is True
