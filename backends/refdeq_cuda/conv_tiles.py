@@ -39,12 +39,12 @@ STAGED, STAGED_WEIGHTS = SITES * ROW, CHUNK * OUTPUTS
 
 
 @cuda.jit(device=True)
-def _read_half(d, mask, at, sites, first, inputs, is_there, row):
-    """Half of a word at one site into a row of shared memory, +0 where nothing is sent; bits of what is sent (D-3, D-7)."""
+def _read_half(has_mask, d, mask, at, sites, first, inputs, is_there, row):
+    """Half of a word at one site into a row of shared memory, +0 where nothing is sent (D-3, D-7); bits of what is."""
     bits = int64(0)
     for k in range(first, first + HALF):
         row[k % WORD] = 0
-        if is_there and k < inputs and mask[at + k * sites] != 0:
+        if is_there and k < inputs and (has_mask == 0 or mask[at + k * sites] != 0):
             bits |= 1 << (k % WORD)
             row[k % WORD] = d[at + k * sites]
     return bits
@@ -61,7 +61,7 @@ def _strips_of(ballot):
 
 
 @cuda.jit(device=True)
-def _pack(v, rows, count, d, mask, delta, sent, tile_words):
+def _pack(v, rows, count, has_mask, d, mask, delta, sent, tile_words):
     turned = cuda.shared.array((SITES, PADDED), d.dtype)
     halves = cuda.shared.array((2, SITES), int64)
     strips = cuda.shared.array(4, int64)
@@ -75,7 +75,7 @@ def _pack(v, rows, count, d, mask, delta, sent, tile_words):
         is_there = y < v.height and x < v.width
         channel = int64(rows[entry]) * v.channels + word // words_of_group(v) * inputs
         first, at = word % words_of_group(v) * WORD + half * HALF, channel * sites + y * v.width + x
-        halves[half, site] = _read_half(d, mask, at, sites, first, inputs, is_there, turned[site])
+        halves[half, site] = _read_half(has_mask, d, mask, at, sites, first, inputs, is_there, turned[site])
         cuda.syncthreads()
         own = halves[0, site] | halves[1, site]
         ballot = cuda.ballot_sync(EVERY_LANE, own != 0)
@@ -96,14 +96,14 @@ def _pack(v, rows, count, d, mask, delta, sent, tile_words):
 @cuda.jit(launch_bounds=PACKERS)
 def tile_pack(
     rows, count, channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w,
-    dilation_h, dilation_w, group, d, mask, delta, sent, tile_words,
+    dilation_h, dilation_w, group, has_mask, d, mask, delta, sent, tile_words,
 ):  # fmt: skip
     """Channels last where a site sends; one bit per channel and site, one bit per strip of four sites."""
     v = Conv(
         channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w,
         dilation_h, dilation_w, group,
     )  # fmt: skip
-    _pack(v, rows, count, d, mask, delta, sent, tile_words)
+    _pack(v, rows, count, has_mask, d, mask, delta, sent, tile_words)
 
 
 @cuda.jit(launch_bounds=LISTERS)

@@ -2,7 +2,7 @@
 
 import functools
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ class Case:
     dilations: tuple = (1, 1)
     group: int = 1
     sent: object = 0.2
-    rows: tuple = field(default=())
+    rows: tuple = ()
 
     @property
     def attributes(self):
@@ -88,13 +88,9 @@ def run(device, case, arrays, order="strict", *, is_narrow=False, **options):
     """Accumulators after one accumulate on the device, and the object that did it."""
     weight, mask, d, a = arrays
     conv = TileConv(device, least_channels=1, **options)
-    rows = np.zeros(len(a), dtype=np.int32)
-    active = case.active()
-    rows[: len(active)] = active
-    own = device.upload(a)
-    uploaded = [device.upload(x) for x in (rows, d, mask, weight)]
-    inputs = uploaded[0], len(active), *uploaded[1:]
-    assert conv.accumulate(*inputs, case.attributes, own, order, is_narrow=is_narrow)
+    own, active = device.upload(a), case.active()
+    rows, *inputs = (None if x is None else device.upload(x) for x in (np.resize(active, len(a)), d, mask, weight))
+    assert conv.accumulate(rows, len(active), *inputs, case.attributes, own, order, is_narrow=is_narrow)
     return device.download(own), conv
 
 
@@ -103,7 +99,8 @@ def expected(case, arrays, dtype=None):
     weight, mask, d, a = arrays
     out, active = a.astype(dtype or a.dtype), case.active()
     block = out[active]
-    accumulate_conv(d[active].astype(out.dtype), mask[active], weight.astype(out.dtype), case.attributes, block)
+    sent = None if mask is None else mask[active]
+    accumulate_conv(d[active].astype(out.dtype), sent, weight.astype(out.dtype), case.attributes, block)
     out[active] = block
     return out
 
@@ -121,6 +118,14 @@ def test_strict_order_has_the_bits_of_the_reference(device, name, dtype):
     case = CASES[name]
     arrays = case.arrays(dtype)
     assert same_bits(run(device, case, arrays)[0], expected(case, arrays))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_without_a_mask_everything_is_sent(device, dtype):
+    case = CASES["strides, dilations, groups"]
+    weight, mask, d, a = case.arrays(dtype)
+    dense = weight, None, np.where(mask, d, 0.0).astype(dtype), a  # zeros are added too, so that no -0 stays
+    assert same_bits(run(device, case, dense)[0], expected(case, dense))
 
 
 @pytest.mark.parametrize("name", ["1x5", "strides, dilations, groups"])
@@ -256,8 +261,8 @@ def test_lists_are_those_of_the_model(device, seed):
     _, mask, d, a = arrays
     geometry = Geometry.of(data, case.weight, a.shape, case.attributes)
     conv = TileConv(device)
-    uploaded = [device.upload(x) for x in (case.active(), d, mask)]
-    _, _, lists = conv._list(uploaded[0], len(d), *uploaded[1:], geometry, False)
+    rows, *inputs = (device.upload(x) for x in (case.active(), d, mask))
+    _, _, lists = conv._list(rows, len(d), *inputs, geometry, False)
     codes, length, job, number = (device.download(x) for x in lists)
     wanted = list(model_of_lists(mask, geometry))
     assert [list(codes[i, :n]) for i, n in enumerate(length)] == wanted
@@ -289,8 +294,8 @@ def test_what_is_not_worth_tiles_is_left_to_the_plain_kernel(device, data, weigh
     kernel, mask, d, a = case.arrays("float32")
     assert word in Geometry.of(data, weight, a.shape, case.attributes).refusal()
     own = device.upload(a)
-    uploaded = [device.upload(x) for x in (case.active(), d, mask, kernel)]
-    assert not TileConv(device).accumulate(uploaded[0], 1, *uploaded[1:], case.attributes, own, "strict")
+    rows, *inputs = (device.upload(x) for x in (case.active(), d, mask, kernel))
+    assert not TileConv(device).accumulate(rows, 1, *inputs, case.attributes, own, "strict")
     assert same_bits(device.download(own), a)
 
 

@@ -14,14 +14,14 @@ __device__ inline unsigned strips_of(unsigned sites) {
 }
 
 // The differences of one word at one site, whose channels start at `at` of a sample: into a row of shared memory; bits of what
-// is sent, and +0 in place of what is not (D-3, D-7). Each of two threads has half of the channels.
+// is sent, and +0 in place of what is not (D-3, D-7). Each of two threads has half of the channels. Without a mask all is sent.
 __device__ inline unsigned read_half(const REAL* __restrict__ d, const unsigned char* __restrict__ mask, long long at,
                                      long long sites, int first, int inputs, bool is_there, REAL* row) {
     unsigned bits = 0;
     for (int k = first; k < first + WORD / 2; k++) {
         REAL value = 0;
         const bool is_channel = is_there && k < inputs;
-        if (is_channel && mask[at + k * sites]) {
+        if (is_channel && (mask == nullptr || mask[at + k * sites])) {
             bits |= 1u << k % WORD;
             value = d[at + k * sites];
         }

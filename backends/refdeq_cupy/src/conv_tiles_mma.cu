@@ -14,9 +14,9 @@ constexpr int HALVES = WORD + 8;  // of a row in shared memory: the eight rows o
 
 // One block per input tile and word; `delta` holds pairs of bfloat16 numbers.
 extern "C" __global__ void __launch_bounds__(PACKERS, 4) tile_pack_bf16(
-    const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const REAL* __restrict__ d,
+    const int* __restrict__ rows, long long count, CONV_ARGUMENTS, int has_mask, const REAL* __restrict__ d,
     const unsigned char* __restrict__ mask, int* __restrict__ delta, int* __restrict__ sent, int* __restrict__ tile_words) {
-    pack_tiles(CONV_OF_ARGUMENTS, rows, count, d, mask, (unsigned short*)delta, sent, tile_words,
+    pack_tiles(CONV_OF_ARGUMENTS, rows, count, d, has_mask ? mask : nullptr, (unsigned short*)delta, sent, tile_words,
                [](REAL value) { return (unsigned short)bfloat16_bits(value); });
 }
 

@@ -118,7 +118,7 @@ class Geometry:
 
 
 class TileConv:
-    """Accumulates of gated Conv nodes over lists of tiles, on one device.
+    """Accumulates of Conv nodes over lists of tiles, on one device.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class TileConv:
         rows: DeviceArray,
         count: int,
         d: DeviceArray,
-        mask: DeviceArray,
+        mask: DeviceArray | None,
         weight: DeviceArray,
         attributes: Mapping[str, Any],
         a: DeviceArray,
@@ -179,7 +179,7 @@ class TileConv:
         rows : (B,) int32
             The first `count` are the active samples, ascending.
         d, mask : (B, C, H, W)
-            What a gate made; `d` is not read where `mask` is False.
+            What a gate made; `d` is not read where `mask` is False. Without a mask everything is sent: a dense sum.
         weight : (M, C / group, kh, kw)
             A constant: another layout of it is kept as long as this object lives.
         attributes : mapping
@@ -222,7 +222,7 @@ class TileConv:
         return kept[1]
 
     def _list(
-        self, rows: DeviceArray, count: int, d: DeviceArray, mask: DeviceArray, geometry: Geometry, is_narrow: bool
+        self, rows: DeviceArray, count: int, d: DeviceArray, mask: DeviceArray | None, geometry: Geometry, is_narrow: bool
     ) -> tuple[DeviceArray, DeviceArray, tuple[DeviceArray, ...]]:
         """Pack the differences and list what reaches which tile."""
         room, dtype, numbers = self._workspace.room, d.dtype, astuple(geometry)
@@ -235,7 +235,9 @@ class TileConv:
         else:
             kernel, delta = "tile_pack", room("delta", (count, sites, words * WORD), dtype.name)
         items = count * geometry.in_tiles * words
-        self._launch(kernel, items, _THREADS, rows, count, *numbers, d, mask, delta, sent, strips, dtype=dtype)
+        flags = room("flags", (1,), "bool") if mask is None else mask
+        sources = int(mask is not None), d, flags
+        self._launch(kernel, items, _THREADS, rows, count, *numbers, *sources, delta, sent, strips, dtype=dtype)
         codes = room("list", (jobs, geometry.codes), "int32")
         length = room("length", (jobs,), "int32")
         self._launch("tile_list", jobs, _LISTERS, count, *numbers, int(self._everything), strips, codes, length, dtype=dtype)

@@ -16,9 +16,9 @@ _CONV = "channels:i32 height:i32 width:i32 outputs:i32 out_height:i32 out_width:
 _CONV += " stride_h:i32 stride_w:i32 pad_h:i32 pad_w:i32 dilation_h:i32 dilation_w:i32 group:i32"
 _LISTS = "list:i32* length:i32* job:i32* number:i64*"
 
-define("conv_tiles", "plan", "tile_pack", f"rows:i32* count:i64 {_CONV} d:T* mask:u8* delta:T* sent:i32* tile_words:i32*",
+define("conv_tiles", "plan", "tile_pack", f"rows:i32* count:i64 {_CONV} has_mask:i32 d:T* mask:u8* delta:T* sent:i32* tile_words:i32*",
        "per tile of inputs and word: delta[entry, site, channel] where the site sends, +0 in the channels that it does not; sent "
-       "bits per channel; tile_words bits per strip; blocks of 256 threads, any grid")  # fmt: skip
+       "bits per channel; tile_words bits per strip; without a mask everything is sent; blocks of 256 threads, any grid")  # fmt: skip
 define("conv_tiles", "plan", "tile_list", f"count:i64 {_CONV} everything:i32 tile_words:i32* list:i32* length:i32*",
        "list[job, :length[job]] = ascending codes whose reach has a bit set, or all of them; blocks of 128 threads, "
        "any grid")  # fmt: skip
@@ -33,7 +33,7 @@ for _suffix, _text in (("", "a = fl(a + fl(w d))"), ("_fma", "a = fma(w, d, a)")
            "any grid; two stages of dynamic shared memory in CUDA C++")  # fmt: skip
 
 _NARROW: dict[str, tuple[str, ...]] = {"languages": ("cupy",), "dtypes": ("float32",)}
-define("conv_tiles_mma", "plan", "tile_pack_bf16", f"rows:i32* count:i64 {_CONV} d:T* mask:u8* delta:i32* sent:i32* tile_words:i32*",
+define("conv_tiles_mma", "plan", "tile_pack_bf16", f"rows:i32* count:i64 {_CONV} has_mask:i32 d:T* mask:u8* delta:i32* sent:i32* tile_words:i32*",
        "as tile_pack; delta holds pairs of bfloat16 numbers, the first in the low half", **_NARROW)  # fmt: skip
 define("conv_tiles_mma", "plan", "tile_weight_bf16", "outputs:i32 inputs:i32 taps:i32 group:i32 padded_inputs:i32 "
        "padded_outputs:i32 weight:T* packed:i32*",
