@@ -11,6 +11,7 @@ import functools
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from refdeq.errors import BackendUnavailableError
@@ -38,8 +39,8 @@ _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\s*\w+\s*\)\s*)?([\w
 
 
 def compiler() -> str | None:
-    """Path of the C++ compiler that runs kernels on the CPU, or None."""
-    return shutil.which("g++")
+    """Path of the compiler with which kernels run on the CPU, or None; the linker must be that of Linux."""
+    return shutil.which("g++") if sys.platform.startswith("linux") else None
 
 
 @functools.cache
@@ -147,7 +148,7 @@ def _built(main: str, texts: dict[str, str], options: tuple[str, ...]) -> Path:
     """Library of a set of texts."""
     path = compiler()
     if path is None:
-        raise BackendUnavailableError("cupy", "running kernels on the CPU needs the compiler g++", "install g++")
+        raise BackendUnavailableError("cupy", "running kernels on the CPU needs Linux and the compiler g++", "install g++")
     rules = (_DYNAMIC.pattern, _KERNEL.pattern)
     named = (part for item in sorted(texts.items()) for part in item)
     ingredients = (compiler_version(path), *_OPTIONS, *options, *rules, main, *named)

@@ -65,7 +65,7 @@ class CupyBackend:
         if is_simulated():
             from refdeq_cupy.loader import compiler
 
-            return None if compiler() else ("REFDEQ_CUPY_SHIM is set, but there is no compiler g++", "install g++")
+            return None if compiler() else ("REFDEQ_CUPY_SHIM is set, which needs Linux and the compiler g++", "install g++")
         if importlib.util.find_spec("cupy") is None:
             return "cupy is not installed", "pip install 'refdeq[cuda13]', or set REFDEQ_CUPY_SHIM=1 to simulate"
         from refdeq_cupy.device import problem

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from refdeq_cupy import loader
@@ -133,7 +136,7 @@ def test_sources_must_take_what_the_table_says(tmp_path):
 def test_without_a_compiler_the_error_says_what_is_missing(monkeypatch, tmp_path):
     (tmp_path / "moves.cu").write_text(FILL.replace("BEYOND", " "), encoding="utf-8")
     monkeypatch.setattr(loader, "compiler", lambda: None)
-    with pytest.raises(BackendUnavailableError, match=r"needs the compiler g\+\+ \(install g\+\+\)"):
+    with pytest.raises(BackendUnavailableError, match=r"needs Linux and the compiler g\+\+ \(install g\+\+\)"):
         fill(ShimDevice(tmp_path))
 
 
@@ -142,3 +145,18 @@ def test_facts(device):
     assert facts["device"].startswith("simulated")
     assert "g++" in facts["compiler"]
     assert isinstance(device.upload(np.zeros(2)), DeviceArray)
+
+
+def test_other_processors_switch_by_ucontext(tmp_path):
+    """What is used where there is no switch of our own, in a process of its own, because the scheduler is loaded once."""
+    code = """
+import numpy as np
+from refdeq_cupy import loader
+loader._OPTIONS += ("-DSHIM_UCONTEXT",)
+from refdeq_cupy.simulated import ShimDevice
+device, x = ShimDevice(seed=4), np.arange(70.0 * 45).reshape(70, 45)
+out = device.empty((45, 70), "float64")
+device.launch("transpose", (2, 3), (32, 8), [70, 45, device.upload(x), out])
+assert (device.download(out) == x.T).all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

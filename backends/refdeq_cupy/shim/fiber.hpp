@@ -11,7 +11,9 @@
 #include <cstring>
 #include <vector>
 
-#if !defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SHIM_UCONTEXT)
+#define SHIM_OWN_SWITCH 1
+#else
 #include <ucontext.h>
 #endif
 
@@ -22,7 +24,7 @@ constexpr uint64_t STACK_END = 0x5AFE57ACC0FFEE00ull;  // last word of every sta
 
 using Entry = void (*)();
 
-#if defined(__x86_64__)
+#if defined(SHIM_OWN_SWITCH)
 
 struct Context {
     void* stack_pointer = nullptr;
