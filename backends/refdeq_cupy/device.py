@@ -101,6 +101,7 @@ class CupyDevice:
         self.multiprocessors = int(attributes["MultiProcessorCount"])
         self._modules: dict[tuple[str, str, bool], Any] = {}
         self._functions: dict[tuple[str, str, bool], Any] = {}
+        self._allowed: dict[tuple[str, str, bool], int] = {}
         self._under_way: list[tuple[Any, Any]] = []
 
     # Memory ------------------------------------------------------------------------------------------------------------------
@@ -211,9 +212,10 @@ class CupyDevice:
         if key not in self._functions:
             module = self._module(entry.module, REAL[key[1]], is_cooperative)
             self._functions[key] = module.get_function(symbol_of(kernel))
+            self._allowed[key] = int(self._functions[key].max_dynamic_shared_size_bytes)
         function = self._functions[key]
-        if shared > function.max_dynamic_shared_size_bytes:
-            function.max_dynamic_shared_size_bytes = shared
+        if shared > self._allowed[key]:
+            function.max_dynamic_shared_size_bytes = self._allowed[key] = shared
         return function
 
     def _module(self, module: str, real: str, is_cooperative: bool) -> Any:
