@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numba import cuda, float64
 
+from refdeq_cuda.indexing import split
 from refdeq_cuda.strict import strict_cos, strict_exp, strict_sigmoid, strict_sin, strict_tanh
 
 __all__ = ["cos", "exp", "sigmoid", "sin", "tanh"]
@@ -13,7 +14,8 @@ __all__ = ["cos", "exp", "sigmoid", "sin", "tanh"]
 def tanh(rows, count, n, x, out):
     """Strict hyperbolic tangent."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        at = rows[i // n] * n + i % n
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         out[at] = x.dtype.type(strict_tanh(float64(x[at])))
 
 
@@ -21,7 +23,8 @@ def tanh(rows, count, n, x, out):
 def sigmoid(rows, count, n, x, out):
     """Strict logistic function."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        at = rows[i // n] * n + i % n
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         out[at] = x.dtype.type(strict_sigmoid(float64(x[at])))
 
 
@@ -29,7 +32,8 @@ def sigmoid(rows, count, n, x, out):
 def sin(rows, count, n, x, out):
     """Strict sine."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        at = rows[i // n] * n + i % n
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         out[at] = x.dtype.type(strict_sin(float64(x[at])))
 
 
@@ -37,7 +41,8 @@ def sin(rows, count, n, x, out):
 def cos(rows, count, n, x, out):
     """Strict cosine."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        at = rows[i // n] * n + i % n
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         out[at] = x.dtype.type(strict_cos(float64(x[at])))
 
 
@@ -45,5 +50,6 @@ def cos(rows, count, n, x, out):
 def exp(rows, count, n, x, out):
     """Strict exponential."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        at = rows[i // n] * n + i % n
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         out[at] = x.dtype.type(strict_exp(float64(x[at])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numba import cuda, float64, int32, int64
 
 from refdeq_cuda.arithmetic import plus
+from refdeq_cuda.indexing import split
 from refdeq_cuda.rounding import difference_in, narrow
 
 __all__ = ["count_nonzero", "count_sent", "gate", "gate_decide", "gate_share", "list_sent"]
@@ -41,8 +42,8 @@ def _remember(at, is_sent, difference, u, memory, feedback_format, r, mask, d):
 def gate(rows, count, n, u, threshold, compare, memory, delta_dtype, feedback_format, r, mask, d):
     """A gate of elements (D-1 to D-4)."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        k = i % n
-        at = rows[i // n] * n + k
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         difference = difference_in(u, r, at, delta_dtype)
         is_sent = _is_sent(difference, threshold[k], compare)
         _remember(at, is_sent, difference, u, memory, feedback_format, r, mask, d)
@@ -52,7 +53,8 @@ def gate(rows, count, n, u, threshold, compare, memory, delta_dtype, feedback_fo
 def gate_decide(rows, count, n, groups, u, threshold, group, compare, delta_dtype, r, any, d):
     """First half of a gate of groups (D-10): differences, and which groups have an element that decides to send."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        b, k = rows[i // n], i % n
+        entry, k = split(i, n)
+        b = rows[entry]
         at = b * n + k
         difference = difference_in(u, r, at, delta_dtype)
         d[at] = difference
@@ -64,7 +66,8 @@ def gate_decide(rows, count, n, groups, u, threshold, group, compare, delta_dtyp
 def gate_share(rows, count, n, groups, u, group, any, memory, feedback_format, r, mask, d):
     """Second half of a gate of groups: the group's decision for each of its elements."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        b, k = rows[i // n], i % n
+        entry, k = split(i, n)
+        b = rows[entry]
         at = b * n + k
         is_sent = any[b * groups + group[k]] != 0
         _remember(at, is_sent, d[at], u, memory, feedback_format, r, mask, d)

@@ -1,11 +1,13 @@
 """Kernels that move bits: nothing is rounded. Their arguments and meanings are in :mod:`refdeq_gpu.table`.
 
-Positions are 64-bit, because ``count * n`` may pass 2**31; a sample is found by one division per element.
+Positions are 64-bit, because ``count * n`` may pass 2**31; a sample is found by one division for each element.
 """
 
 from __future__ import annotations
 
 from numba import cuda
+
+from refdeq_cuda.indexing import split
 
 __all__ = ["clear_words", "copy", "copy_flags", "fill", "fill_flags", "gather", "move", "scatter", "transpose"]
 
@@ -16,14 +18,16 @@ _TILE, _PADDED = 32, 33
 def fill(rows, count, n, value, out):
     """``out[b, k] = value``."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        out[rows[i // n] * n + i % n] = value
+        entry, k = split(i, n)
+        out[rows[entry] * n + k] = value
 
 
 @cuda.jit
 def fill_flags(rows, count, n, value, out):
     """``out[b, k] = value``, of bytes."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        out[rows[i // n] * n + i % n] = value
+        entry, k = split(i, n)
+        out[rows[entry] * n + k] = value
 
 
 @cuda.jit
@@ -37,7 +41,8 @@ def clear_words(count, out):
 def copy(rows, count, n, x, out):
     """``out[b, k] = x[b, k]``."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        at = rows[i // n] * n + i % n
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         out[at] = x[at]
 
 
@@ -45,7 +50,8 @@ def copy(rows, count, n, x, out):
 def copy_flags(rows, count, n, x, out):
     """``out[b, k] = x[b, k]``, of bytes."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        at = rows[i // n] * n + i % n
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         out[at] = x[at]
 
 
@@ -53,7 +59,8 @@ def copy_flags(rows, count, n, x, out):
 def gather(rows, count, n, x, x_step, position, out):
     """``out[b, k] = x[b * x_step + position[k]]``."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        b, k = rows[i // n], i % n
+        entry, k = split(i, n)
+        b = rows[entry]
         out[b * n + k] = x[b * x_step + position[k]]
 
 
@@ -61,7 +68,8 @@ def gather(rows, count, n, x, x_step, position, out):
 def scatter(rows, count, n, x, position, out, width):
     """``out[b * width + position[k]] = x[b, k]``."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        b, k = rows[i // n], i % n
+        entry, k = split(i, n)
+        b = rows[entry]
         out[b * width + position[k]] = x[b * n + k]
 
 
@@ -69,7 +77,8 @@ def scatter(rows, count, n, x, position, out, width):
 def move(rows, count, n, x, x_width, x_at, out, out_width, out_at):
     """``out[b * out_width + out_at + k] = x[b * x_width + x_at + k]``."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        b, k = rows[i // n], i % n
+        entry, k = split(i, n)
+        b = rows[entry]
         out[b * out_width + out_at + k] = x[b * x_width + x_at + k]
 
 

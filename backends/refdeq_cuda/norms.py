@@ -7,6 +7,7 @@ import math
 from numba import cuda, float64
 
 from refdeq_cuda.arithmetic import plus, times
+from refdeq_cuda.indexing import split
 
 __all__ = ["combine_add", "combine_round", "inner", "residual_finish", "residual_part"]
 
@@ -89,7 +90,8 @@ def inner(rows, count, n, columns, which, column, row, out):
 def combine_add(rows, count, n, columns, which, column, weights, total):
     """One weighted column more; where the weight is zero the column is not read."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        b, k = rows[i // n], i % n
+        entry, k = split(i, n)
+        b = rows[entry]
         at, weight = b * n + k, weights[b * columns + which]
         if weight != float64(0.0):
             total[at] = plus(total[at], times(weight, float64(column[at])))
@@ -99,5 +101,6 @@ def combine_add(rows, count, n, columns, which, column, weights, total):
 def combine_round(rows, count, n, total, out):
     """The combination, rounded once to T."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        at = rows[i // n] * n + i % n
+        entry, k = split(i, n)
+        at = rows[entry] * n + k
         out[at] = out.dtype.type(total[at])

@@ -19,7 +19,7 @@ BUGS = [
     ("moves", "transpose", ("tile too narrow", "left + lane < width", "left + lane < width - 1", 0)),
     ("moves", "transpose", ("tile not turned", "tile[lane, i]", "tile[i, lane]", 0)),
     ("moves", "moves", ("last element missed", "count * n, cuda", "count * n - 1, cuda", 3)),
-    ("moves", "moves", ("other sample", "rows[i // n]", "i // n", 3)),
+    ("moves", "moves", ("other sample", "rows[entry]", "entry", 3)),
     ("moves", "scatter", ("wrong width", "b * width", "b * n", 1)),
     ("elementwise", "operators", ("zero kept", "x[at] <= zero", "x[at] < zero", 0)),
     ("elementwise", "operators", ("term missed", "(k + 1) * terms", "(k + 1) * terms - 1", 0)),
