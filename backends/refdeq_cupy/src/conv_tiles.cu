@@ -12,7 +12,8 @@ constexpr int LISTERS = 128;
 extern "C" __global__ void __launch_bounds__(PACKERS, 4) tile_pack(
     const int* __restrict__ rows, long long count, CONV_ARGUMENTS, int has_mask, const REAL* __restrict__ d,
     const unsigned char* __restrict__ mask, REAL* __restrict__ delta, int* __restrict__ sent, int* __restrict__ tile_words) {
-    pack_tiles(CONV_OF_ARGUMENTS, rows, count, d, has_mask ? mask : nullptr, delta, sent, tile_words, [](REAL value) { return value; });
+    pack_tiles(CONV_OF_ARGUMENTS, rows, count, d, has_mask ? mask : nullptr, delta, sent, tile_words,
+               [](REAL value) { return value; });
 }
 
 // Listing ---------------------------------------------------------------------------------------------------------------------

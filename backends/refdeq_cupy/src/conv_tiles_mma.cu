@@ -1,6 +1,6 @@
 // Convolution over lists of tiles on tensor cores: differences that are bfloat16 numbers already (feedback memory in that
-// format, D-4), and every weight as the sum of three, so that no product is rounded: float32 sums of exact products (N-7).
-// Lists are those of conv_tiles.cu. An element that is not sent takes part as +0, so that weights must be finite.
+// format, D-4), and every weight as the sum of up to three, so that no product is rounded: float32 sums of exact products
+// (N-7). Lists are those of conv_tiles.cu. An element that is not sent takes part as +0, so that weights must be finite.
 
 #include "async.cuh"
 #include "bfloat16.cuh"
@@ -8,7 +8,7 @@
 #include "conv_pack.cuh"
 #include "mma.cuh"
 
-constexpr int OUTPUTS = 64, THREADS = 256, STAGES = 3, PARTS = 3;
+constexpr int OUTPUTS = 64, THREADS = 256, STAGES = 3;
 constexpr int PIECES = 4;  // of eight numbers, in the row of a site or of an output: OUTPUTS * PIECES == THREADS
 constexpr int HALVES = WORD + 8;  // of a row in shared memory: the eight rows of a matrix lie in different banks
 
@@ -22,13 +22,13 @@ extern "C" __global__ void __launch_bounds__(PACKERS, 4) tile_pack_bf16(
 
 // (outputs, channels / group, taps) as (group, tap, word, part, output of whole blocks, pair of channels of the word).
 extern "C" __global__ void tile_weight_bf16(
-    int outputs, int inputs, int taps, int group, int padded_inputs, int padded_outputs, const REAL* __restrict__ weight,
-    int* __restrict__ packed) {
+    int outputs, int inputs, int taps, int group, int padded_inputs, int padded_outputs, int parts,
+    const REAL* __restrict__ weight, int* __restrict__ packed) {
     const int words = padded_inputs / WORD, pairs = WORD / 2;
-    const long long size = (long long)group * taps * words * PARTS * padded_outputs * pairs;
+    const long long size = (long long)group * taps * words * parts * padded_outputs * pairs;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += (long long)gridDim.x * blockDim.x) {
-        const int pair = i % pairs, output = i / pairs % padded_outputs, part = i / pairs / padded_outputs % PARTS;
-        const long long rest = i / pairs / padded_outputs / PARTS;
+        const int pair = i % pairs, output = i / pairs % padded_outputs, part = i / pairs / padded_outputs % parts;
+        const long long rest = i / pairs / padded_outputs / parts;
         const int word = rest % words, tap = rest / words % taps, g = rest / words / taps;
         unsigned both = 0;
         for (int k = 0; k < 2; k++) {
@@ -41,6 +41,7 @@ extern "C" __global__ void tile_weight_bf16(
     }
 }
 
+template <int PARTS>
 struct Stage {
     unsigned short delta[SITES * HALVES];
     unsigned short weight[PARTS * OUTPUTS * HALVES];
@@ -49,6 +50,7 @@ struct Stage {
 
 // Where a block finds what it stages for an item: packed differences and bits of the job's sample and group, weights of its
 // group and block of outputs.
+template <int PARTS>
 struct Source {
     const unsigned short *delta, *weight;
     const int* sent;
@@ -66,8 +68,9 @@ struct Source {
     }
 };
 
-// Start the copies of a listed word: rows of sites, zeros where a site sends nothing of it, and three parts of the weights.
-__device__ void stage_word(const Conv& conv, const Source& from, int code, Stage& stage) {
+// Start the copies of a listed word: rows of sites, zeros where a site sends nothing of it, and all parts of the weights.
+template <int PARTS>
+__device__ void stage_word(const Conv& conv, const Source<PARTS>& from, int code, Stage<PARTS>& stage) {
     const int tap = code / conv.words(), word = code % conv.words();
     const int first = threadIdx.x / PIECES, at = threadIdx.x % PIECES * 8;
     const int shift_y = tap / conv.kernel_w * conv.dilation_h, shift_x = tap % conv.kernel_w * conv.dilation_w;
@@ -89,7 +92,8 @@ __device__ void stage_word(const Conv& conv, const Source& from, int code, Stage
 }
 
 // Add a staged word to the 32 sites and 32 outputs of a warp; sixteen sites that send nothing are left out.
-__device__ void add_word(const Stage& stage, int first_site, int first_output, float (&own)[2][4][4]) {
+template <int PARTS>
+__device__ void add_word(const Stage<PARTS>& stage, int first_site, int first_output, float (&own)[2][4][4]) {
     const int lane = threadIdx.x % 32;
     const unsigned senders = __ballot_sync(EVERY_LANE, stage.sent[first_site + lane] != 0);
     if (senders == 0) return;
@@ -138,21 +142,19 @@ __device__ void add_to_accumulators(const Conv& conv, const Job& job, long long 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_tiles_bf16x3(
-    const int* __restrict__ rows, long long count, CONV_ARGUMENTS, const int* __restrict__ delta, const int* __restrict__ sent,
-    const int* __restrict__ weight, const int* __restrict__ list, const int* __restrict__ length, const int* __restrict__ job,
-    const long long* __restrict__ number, REAL* __restrict__ a) {
+template <int PARTS>
+__device__ void accumulate_tiles(const Conv& conv, const int* rows, const int* delta, const int* sent, const int* weight,
+                                 const int* list, const int* length, const int* job, const long long* number, REAL* a) {
     extern __shared__ __align__(16) unsigned char memory[];
-    Stage* const stages = (Stage*)memory;
-    const Conv conv = CONV_OF_ARGUMENTS;
+    Stage<PARTS>* const stages = (Stage<PARTS>*)memory;
     const int warp = threadIdx.x / 32, first_site = warp % 4 * 32, own_output = warp / 4 * 32;
-    const int blocks = (outputs / group + OUTPUTS - 1) / OUTPUTS, codes = conv.taps() * conv.words();
+    const int blocks = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS, codes = conv.taps() * conv.words();
     const int items = number[0] * blocks;
     for (int item = blockIdx.x; item < items; item += gridDim.x) {
         const int which = job[item / blocks], block = item % blocks, steps = length[which];
         const Job own_job(conv, which);
         const int* const listed = list + (long long)which * codes;
-        const Source from(conv, own_job, block, delta, sent, weight);
+        const Source<PARTS> from(conv, own_job, block, delta, sent, weight);
         float own[2][4][4] = {};
         for (int step = 0; step < STAGES - 1; step++) {
             if (step < steps) stage_word(conv, from, listed[step], stages[step]);
@@ -170,4 +172,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_tiles_bf16x3(
         __syncthreads();  // the next item writes the first stages
         add_to_accumulators(conv, own_job, rows[own_job.entry], first_site, block * OUTPUTS + own_output, a, own);
     }
+}
+
+#define TILES_ARGUMENTS                                                                                                      \
+    const int *__restrict__ rows, long long count, CONV_ARGUMENTS, const int *__restrict__ delta,                            \
+        const int *__restrict__ sent, const int *__restrict__ weight, const int *__restrict__ list,                          \
+        const int *__restrict__ length, const int *__restrict__ job, const long long *__restrict__ number,                   \
+        REAL *__restrict__ a
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_tiles_bf16(TILES_ARGUMENTS) {
+    accumulate_tiles<1>(CONV_OF_ARGUMENTS, rows, delta, sent, weight, list, length, job, number, a);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_tiles_bf16x2(TILES_ARGUMENTS) {
+    accumulate_tiles<2>(CONV_OF_ARGUMENTS, rows, delta, sent, weight, list, length, job, number, a);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_tiles_bf16x3(TILES_ARGUMENTS) {
+    accumulate_tiles<3>(CONV_OF_ARGUMENTS, rows, delta, sent, weight, list, length, job, number, a);
 }

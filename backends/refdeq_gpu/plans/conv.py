@@ -27,7 +27,7 @@ __all__ = ["Geometry", "TileConv", "offer"]
 TILE_ROWS, TILE_COLUMNS, WORD, OUTPUTS = 8, 16, 32, 64
 _THREADS, _LISTERS, _MOST = 256, 128, 2**31 - 1
 _BLOCKS_PER_MULTIPROCESSOR = 2
-_PRECISIONS = "float32", "bfloat16x3"
+_PARTS = {"float32": 0, "bfloat16": 1, "bfloat16x2": 2, "bfloat16x3": 3}
 _LARGEST_BFLOAT16 = 2.0**127 * (2.0 - 2.0**-7)
 _SITES = TILE_ROWS * TILE_COLUMNS
 LEAST_CHANNELS = 8
@@ -123,10 +123,10 @@ class TileConv:
     Parameters
     ----------
     device : Device
-    precision : {"float32", "bfloat16x3"}
+    precision : {"float32", "bfloat16", "bfloat16x2", "bfloat16x3"}
         ``"bfloat16x3"``: in fast order and float32, differences that the caller knows to be bfloat16 numbers are multiplied on
-        tensor cores, by weights that are sums of three such numbers (CUDA C++ only). All else is computed in its own dtype, as
-        always with ``"float32"``.
+        tensor cores, by weights that are sums of three such numbers (CUDA C++ only); of two with ``"bfloat16x2"``, of one with
+        ``"bfloat16"``. All else is computed in its own dtype, as always with ``"float32"``.
     least_channels : int, optional
         Channels per group below which a convolution is not taken.
     everything : bool
@@ -149,9 +149,9 @@ class TileConv:
         everything: bool = False,
         blocks: int | None = None,
     ) -> None:
-        if precision not in _PRECISIONS:
-            raise ArgumentError("precision", expected=f"one of {', '.join(_PRECISIONS)}", got=precision)
-        self._device, self._workspace, self._precision = device, Workspace(device), precision
+        if precision not in _PARTS:
+            raise ArgumentError("precision", expected=f"one of {', '.join(_PARTS)}", got=precision)
+        self._device, self._workspace, self._parts = device, Workspace(device), _PARTS[precision]
         self._least_channels, self._everything = least_channels, everything
         self._blocks = blocks or _BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors
         self._packed: dict[tuple[int, int, bool], tuple[DeviceArray, DeviceArray]] = {}
@@ -197,7 +197,8 @@ class TileConv:
         if count == 0:
             return True
         on_tensor_cores = is_narrow and self._may_narrow(weight, order)
-        kind = "_bf16x3" if on_tensor_cores else "_fma" if order == "fast" else ""
+        narrow = {1: "_bf16", 2: "_bf16x2", 3: "_bf16x3"}
+        kind = narrow[self._parts] if on_tensor_cores else "_fma" if order == "fast" else ""
         delta, sent, lists = self._list(rows, count, d, mask, geometry, on_tensor_cores)
         packed = self._weight(weight, geometry, on_tensor_cores)
         arguments = [rows, count, *astuple(geometry), delta, sent, packed, *lists, a]
@@ -214,7 +215,7 @@ class TileConv:
 
     def _may_narrow(self, weight: DeviceArray, order: str) -> bool:
         """Whether tensor cores may multiply: by a weight whose parts are finite, because zeros are multiplied too (D-7)."""
-        if self._precision != "bfloat16x3" or order != "fast" or weight.dtype != np.float32 or self._device.language != "cupy":
+        if self._parts == 0 or order != "fast" or weight.dtype != np.float32 or self._device.language != "cupy":
             return False
         kept = self._narrow.get(id(weight))
         if kept is None or kept[0] is not weight:
@@ -253,9 +254,14 @@ class TileConv:
         if kept is not None and kept[0] is weight:
             return kept[1]
         inputs, outputs = geometry.words * WORD, geometry.blocks * OUTPUTS
-        sizes = geometry.outputs, geometry.inputs, geometry.taps, geometry.group, inputs, outputs
+        sizes: tuple[int, ...] = geometry.outputs, geometry.inputs, geometry.taps, geometry.group, inputs, outputs
         if is_narrow:
-            kernel, shape, dtype = "tile_weight_bf16", (geometry.group * geometry.taps, inputs // 2, 3, outputs), "int32"
+            kernel, shape, dtype = (
+                "tile_weight_bf16",
+                (geometry.group * geometry.taps, inputs // 2, self._parts, outputs),
+                "int32",
+            )
+            sizes = *sizes, self._parts
         else:
             kernel, shape, dtype = "tile_weight", (geometry.group * geometry.taps, inputs, 1, outputs), weight.dtype.name
         packed = self._device.empty(shape, dtype)
@@ -271,7 +277,7 @@ class TileConv:
         if self._device.language != "cupy":
             return 0
         if is_narrow:
-            return 3 * (_SITES * (64 + 16) + 3 * OUTPUTS * (64 + 16) + _SITES * 4)
+            return 3 * (_SITES * (64 + 16) + self._parts * OUTPUTS * (64 + 16) + _SITES * 4)
         return 2 * (_SITES * (128 + 16) + 128 * OUTPUTS + _SITES * 4)
 
     def _launch(self, kernel: str, blocks: int, threads: int, *arguments: DeviceArray | int, dtype: Any) -> None:

@@ -36,9 +36,12 @@ _NARROW: dict[str, tuple[str, ...]] = {"languages": ("cupy",), "dtypes": ("float
 define("conv_tiles_mma", "plan", "tile_pack_bf16", f"rows:i32* count:i64 {_CONV} has_mask:i32 d:T* mask:u8* delta:i32* sent:i32* tile_words:i32*",
        "as tile_pack; delta holds pairs of bfloat16 numbers, the first in the low half", **_NARROW)  # fmt: skip
 define("conv_tiles_mma", "plan", "tile_weight_bf16", "outputs:i32 inputs:i32 taps:i32 group:i32 padded_inputs:i32 "
-       "padded_outputs:i32 weight:T* packed:i32*",
-       "packed[group, tap, word, part, output, pair]: each weight as the sum of three bfloat16 numbers; flat", **_NARROW)  # fmt: skip
-define("conv_tiles_mma", "plan", "conv_tiles_bf16x3",
-       f"rows:i32* count:i64 {_CONV} delta:i32* sent:i32* weight:i32* {_LISTS} a:T*",
-       "a = fl(a + s), s the float32 sum by tensor cores of exact products over the listed codes, unsent elements as +0 (N-7); "
-       "blocks of 256 threads, any grid; three stages of dynamic shared memory", **_NARROW)  # fmt: skip
+       "padded_outputs:i32 parts:i32 weight:T* packed:i32*",
+       "packed[group, tap, word, part, output, pair]: each weight as the sum of up to three bfloat16 numbers; flat",
+       **_NARROW)  # fmt: skip
+for _suffix, _text in (("", "one bfloat16 number"), ("x2", "two of them"), ("x3", "three of them")):
+    define("conv_tiles_mma", "plan", f"conv_tiles_bf16{_suffix}",
+           f"rows:i32* count:i64 {_CONV} delta:i32* sent:i32* weight:i32* {_LISTS} a:T*",
+           f"a = fl(a + s), s the float32 sum by tensor cores of exact products over the listed codes, each weight as {_text}, "
+           "unsent elements as +0 (N-7); blocks of 256 threads, any grid; three stages of dynamic shared memory",
+           **_NARROW)  # fmt: skip
