@@ -152,7 +152,7 @@ def test_other_processors_switch_by_ucontext(tmp_path):
     code = """
 import numpy as np
 from refdeq_cupy import loader
-loader._OPTIONS += ("-DSHIM_UCONTEXT",)
+loader._OPTIONS += ("-O0", "-DSHIM_UCONTEXT")
 from refdeq_cupy.simulated import ShimDevice
 device, x = ShimDevice(seed=4), np.arange(70.0 * 45).reshape(70, 45)
 out = device.empty((45, 70), "float64")

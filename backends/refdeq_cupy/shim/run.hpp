@@ -136,7 +136,7 @@ inline void run_blocks(Launch& launch) {
 inline void run_launch(Launch& launch) {
     const Request& request = *launch.request;
     launch_now = &launch;
-    launch.random.seed(request.seed);
+    launch.random = Random(request.seed);
     launch.block_count = size_t{request.grid[0]} * request.grid[1] * request.grid[2];
     now.grid_size = dim3(request.grid[0], request.grid[1], request.grid[2]);
     now.block_size = dim3(request.block[0], request.block[1], request.block[2]);

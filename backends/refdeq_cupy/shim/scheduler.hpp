@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -66,9 +65,28 @@ struct Block {
     std::vector<unsigned char> fixed_shared, dynamic_shared;
 };
 
+// The xorshift generator of Marsaglia with shifts 13, 7, 17, started at a scrambled seed.
+class Random {
+  public:
+    using result_type = uint64_t;
+    explicit Random(uint64_t seed = 0) : state_((seed + 1) * 0x9E3779B97F4A7C15ull) {
+        for (int i = 0; i < 8; i++) (*this)();
+    }
+    static constexpr result_type min() { return 1; }
+    static constexpr result_type max() { return ~0ull; }
+    result_type operator()() {
+        state_ ^= state_ << 13;
+        state_ ^= state_ >> 7;
+        return state_ ^= state_ << 17;
+    }
+
+  private:
+    uint64_t state_;
+};
+
 struct Launch {
     const Request* request = nullptr;
-    std::mt19937 random;
+    Random random;
     std::string error;
     std::vector<std::unique_ptr<Block>> resident;
     size_t block_count = 0;
