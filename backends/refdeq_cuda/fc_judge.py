@@ -11,7 +11,7 @@ from numba import cuda, float64
 
 from refdeq.types import Status
 from refdeq_cuda.arithmetic import times
-from refdeq_cuda.fc_parts import first_of, work_at
+from refdeq_cuda.fc_parts import ARGUMENT, VALUE, first_of, work_at
 from refdeq_gpu.plans import fc_layout
 
 __all__ = ["judge"]
@@ -33,7 +33,7 @@ FINAL = 1  # position in the words of a block
 @cuda.jit(device=True)
 def stage_values(s, m, first, buffer):
     """Stage elements of f and of its argument, from `first` on."""
-    n, f, z = s.choice[N], work_at(s, 0), work_at(s, 1)
+    n, f, z = s.choice[N], work_at(s, VALUE), work_at(s, ARGUMENT)
     for i in range(cuda.threadIdx.x, min(CHUNK, n - first), cuda.blockDim.x):
         m.pool[buffer + i] = s.state[f + first + i]
         m.pool[buffer + CHUNK + i] = s.state[z + first + i]
@@ -164,7 +164,7 @@ def judge(s, m):
     cuda.syncthreads()
     if m.word[FINAL] == 0:
         return False
-    z, argument = m.control[SAMPLE] * s.choice[N], work_at(s, 1)
+    z, argument = m.control[SAMPLE] * s.choice[N], work_at(s, ARGUMENT)
     for i in range(first_of(s, cuda.blockIdx.x) + cuda.threadIdx.x, first_of(s, cuda.blockIdx.x + 1), cuda.blockDim.x):
         s.state[z + i] = s.state[argument + i]
     return True

@@ -8,10 +8,24 @@ from numba import cuda
 
 from refdeq_gpu.plans import fc_layout
 
-__all__ = ["Block", "Solve", "first_of", "grid_barrier", "work_at"]
+__all__ = [
+    "ARGUMENT",
+    "FACTOR",
+    "FOLLOWING",
+    "KEPT",
+    "LISTED",
+    "PARTIAL",
+    "VALUE",
+    "Block",
+    "Solve",
+    "first_of",
+    "grid_barrier",
+    "work_at",
+]
 
 N = fc_layout.CHOICES.index("N")
 WORK_AT = fc_layout.CHOICES.index("WORK_AT")
+VALUE, ARGUMENT, FOLLOWING, FACTOR, KEPT, LISTED, PARTIAL = range(fc_layout.WORK_ROWS + 1)
 GENERATION = 32  # word of the barrier, 128 bytes after the count of those that have arrived
 
 
@@ -52,7 +66,8 @@ class Block(NamedTuple):
 def work_at(s, row):
     """First element of a row of the workspace.
 
-    Row 0 is f, 1 its argument, 2 the next argument, 3 factors, 4 factors where nothing is sent, 5 and on the partial sums.
+    They are f, its argument, the next argument, factors of all columns, those where nothing is sent, those of listed columns
+    beside their indices, and the partial sums.
     """
     return s.choice[WORK_AT] + row * s.choice[N]
 

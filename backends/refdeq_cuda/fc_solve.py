@@ -22,6 +22,7 @@ MEASURE_AT = fc_layout.CHOICES.index("MEASURE_AT")
 PHASE, DONE = fc_layout.CONTROLS.index("PHASE"), fc_layout.PHASES.index("DONE")
 POOL, COLUMNS, OFFSETS = 4 * fc_layout.CHUNK, 2 * fc_layout.CHUNK, fc_layout.LARGEST_GRID + 1
 CONTROLS, MEASURES = len(fc_layout.CONTROLS), len(fc_layout.MEASURES)
+CHOICES, LIMITS = len(fc_layout.CHOICES), len(fc_layout.LIMITS)
 
 
 @cuda.jit(device=True)
@@ -37,6 +38,18 @@ def shared_memory(s):
         cuda.shared.array(MEASURES, np.float64),
         cuda.shared.array(2, np.int32),
     )
+
+
+@cuda.jit(device=True)
+def solve_of(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace):
+    """Arguments of a kernel as one record, the choices in shared memory, where a barrier of the grid leaves them."""
+    choices, limits = cuda.shared.array(CHOICES, np.int64), cuda.shared.array(LIMITS, np.float64)
+    if cuda.threadIdx.x < CHOICES:
+        choices[cuda.threadIdx.x] = choice[cuda.threadIdx.x]
+    if cuda.threadIdx.x < LIMITS:
+        limits[cuda.threadIdx.x] = limit[cuda.threadIdx.x]
+    cuda.syncthreads()
+    return Solve(choices, limits, weight, fixed, state, flags, words, numbers, counts, trace)
 
 
 @cuda.jit(device=True)
@@ -64,7 +77,7 @@ def write_account(s, control, slot, m):
 @cuda.jit
 def fc_solve(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace, control):
     """Any grid up to LARGEST_GRID whose blocks are on the device together, 64 threads or more in whole warps."""
-    s = Solve(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace)
+    s = solve_of(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace)
     m = shared_memory(s)
     read_account(s, control, 0, m)
     step(s, m)
@@ -78,7 +91,7 @@ def fc_solve(choice, limit, weight, fixed, state, flags, words, numbers, counts,
 @cuda.jit
 def fc_step(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace, control):
     """Second half of a round."""
-    s = Solve(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace)
+    s = solve_of(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace)
     m = shared_memory(s)
     read_account(s, control, 0, m)
     step(s, m)
@@ -88,7 +101,7 @@ def fc_step(choice, limit, weight, fixed, state, flags, words, numbers, counts, 
 @cuda.jit
 def fc_add(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace, control):
     """First half of a round."""
-    s = Solve(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace)
+    s = solve_of(choice, limit, weight, fixed, state, flags, words, numbers, counts, trace)
     m = shared_memory(s)
     read_account(s, control, 1, m)
     add_columns(s, m)

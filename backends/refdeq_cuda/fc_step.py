@@ -9,7 +9,7 @@ from numba import cuda, int32
 
 from refdeq_cuda.arithmetic import times
 from refdeq_cuda.fc_activations import activate
-from refdeq_cuda.fc_parts import first_of, work_at
+from refdeq_cuda.fc_parts import ARGUMENT, FACTOR, FOLLOWING, KEPT, LISTED, PARTIAL, VALUE, first_of, work_at
 from refdeq_gpu.plans import fc_layout
 
 __all__ = ["step"]
@@ -47,10 +47,10 @@ def accumulator(s, m, i, before):
     if is_fresh or is_folded:
         total = s.state.dtype.type(0)
     if used > 0:
-        total = s.state[work_at(s, 5) + i]
+        total = s.state[work_at(s, PARTIAL) + i]
     part = 1
     while part * length < used:
-        total = total + s.state[work_at(s, 5 + part) + i]
+        total = total + s.state[work_at(s, PARTIAL + part) + i]
         part += 1
     if not is_folded:
         return total
@@ -79,7 +79,7 @@ def finish(s, m, i):
     sample = m.control[SAMPLE]
     at = (m.control[MADE] * s.choice[BATCH] + sample) * s.choice[N] + i
     row = s.choice[A_AT] + sample * s.choice[ROW_STEP] + i
-    z = s.state[work_at(s, 2) + i]
+    z = s.state[work_at(s, FOLLOWING) + i]
     total = accumulator(s, m, i, s.state[row])
     s.state[row] = total
     f = total
@@ -89,15 +89,15 @@ def finish(s, m, i):
         s.trace[s.choice[TRACE_LINEAR] + at] = f
     if s.choice[PHASE_AT] >= 0:
         f = f + s.fixed[s.choice[PHASE_AT] + sample * s.choice[PHASE_STEP] + i]
-    s.state[work_at(s, 0) + i] = f
-    activate(s.state, work_at(s, 0) + i, s.choice[ACTIVATION], s.fixed[0])
-    f = s.state[work_at(s, 0) + i]
+    s.state[work_at(s, VALUE) + i] = f
+    activate(s.state, work_at(s, VALUE) + i, s.choice[ACTIVATION], s.fixed[0])
+    f = s.state[work_at(s, VALUE) + i]
     if s.choice[TRACE_ACTIVATED] >= 0:
         s.trace[s.choice[TRACE_ACTIVATED] + at] = f
     if s.choice[FILTER_AT] >= 0:
         f = times(f, s.fixed[s.choice[FILTER_AT] + sample * s.choice[FILTER_STEP] + i])
-    s.state[work_at(s, 0) + i] = f
-    s.state[work_at(s, 1) + i] = z
+    s.state[work_at(s, VALUE) + i] = f
+    s.state[work_at(s, ARGUMENT) + i] = z
     track(s, m, i, z, f, total)
     if s.choice[IS_PICARD] != 0:
         return f
@@ -115,7 +115,7 @@ def gate_element(s, m, i, z):
     if s.choice[ENTRY_AT] >= 0:
         u = z + s.fixed[s.choice[ENTRY_AT] + sample * s.choice[ENTRY_STEP] + i]
     if s.choice[IS_GATED] == 0 or (s.choice[IS_DENSE_START] != 0 and count == 0):
-        s.state[work_at(s, 3) + i] = u
+        s.state[work_at(s, FACTOR) + i] = u
         return 2 if u != 0 else 0
     r, threshold = s.state[s.choice[R_AT] + sample * s.choice[N] + i], s.fixed[s.choice[THRESHOLD_AT] + i]
     d = u - r
@@ -127,8 +127,8 @@ def gate_element(s, m, i, z):
     if is_refresh:
         factor = u if is_shown else quiet
     s.flags[s.choice[FIRED_AT] + i] = 1 if is_sent else 0
-    s.state[work_at(s, 4) + i] = quiet
-    s.state[work_at(s, 3) + i] = factor
+    s.state[work_at(s, KEPT) + i] = quiet
+    s.state[work_at(s, FACTOR) + i] = factor
     return (1 if is_sent else 0) + (2 if d != 0 and is_shown else 0)
 
 
@@ -140,7 +140,7 @@ def step_elements(s, m, is_first):
     """
     thread = cuda.threadIdx.x
     lane, warp, warps = thread % 32, thread // 32, cuda.blockDim.x // 32
-    begin, end, following = first_of(s, cuda.blockIdx.x), first_of(s, cuda.blockIdx.x + 1), work_at(s, 2)
+    begin, end, following = first_of(s, cuda.blockIdx.x), first_of(s, cuda.blockIdx.x + 1), work_at(s, FOLLOWING)
     listed = nonzero = 0
     for first in range(begin, end, cuda.blockDim.x):
         i = first + thread
@@ -158,7 +158,9 @@ def step_elements(s, m, is_first):
             before += m.warp_count[other] if other < warp else 0
             total += m.warp_count[other]
         if found & 1:
-            s.words[INDEX_AT + begin + listed + before + cuda.popc(sent & ((1 << lane) - 1))] = i
+            place = begin + listed + before + cuda.popc(sent & ((1 << lane) - 1))
+            s.words[INDEX_AT + place] = i
+            s.state[work_at(s, LISTED) + place] = s.state[work_at(s, FACTOR) + i]
         listed += total
         cuda.syncthreads()  # the counts of the warps are written again
     if thread == 0:

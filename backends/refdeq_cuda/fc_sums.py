@@ -11,7 +11,7 @@ from numba import cuda, uint64
 
 from refdeq_cuda.arithmetic import fma, times
 from refdeq_cuda.fc_judge import judge
-from refdeq_cuda.fc_parts import first_of, work_at
+from refdeq_cuda.fc_parts import FACTOR, FOLLOWING, KEPT, LISTED, PARTIAL, first_of, work_at
 from refdeq_gpu.plans import fc_layout
 
 __all__ = ["add_columns"]
@@ -38,35 +38,42 @@ DIFFERENT = 0  # position in the words of a block: differences that are not zero
 @cuda.jit(device=True)
 def place_lists(s, m):
     """Entries of all lists before that of each block: the lists, one after the other, are one ascending list."""
-    blocks, lane = cuda.gridDim.x, cuda.threadIdx.x % 32
-    if cuda.threadIdx.x < 32:
-        before = nonzero = 0
+    blocks, thread = cuda.gridDim.x, cuda.threadIdx.x
+    lane = thread % 32
+    for block in range(thread, blocks, cuda.blockDim.x):
+        m.offset[block] = s.words[COUNT_AT + block]
+    cuda.syncthreads()
+    if thread < 32:
+        before = 0
         for first in range(0, blocks, 32):
-            block = first + lane
-            own = s.words[COUNT_AT + block] if block < blocks else 0
-            nonzero += s.words[NONZERO_AT + block] if block < blocks else 0
+            own = m.offset[first + lane] if first + lane < blocks else 0
             total = own
             distance = 1
             while distance < 32:
                 other = cuda.shfl_up_sync(EVERY_LANE, total, distance)
                 total += other if lane >= distance else 0
                 distance *= 2
-            if block < blocks:
-                m.offset[block] = before + total - own
+            if first + lane < blocks:
+                m.offset[first + lane] = before + total - own
             before += cuda.shfl_sync(EVERY_LANE, total, 31)
+        if lane == 0:
+            m.offset[blocks] = before
+    elif thread < 64 and cuda.blockIdx.x == 0:  # the first block counts
+        nonzero = 0
+        for block in range(lane, blocks, 32):
+            nonzero += s.words[NONZERO_AT + block]
         distance = 16
         while distance > 0:
             nonzero += cuda.shfl_xor_sync(EVERY_LANE, nonzero, distance)
             distance //= 2
         if lane == 0:
-            m.offset[blocks] = before
             m.word[DIFFERENT] = nonzero
     cuda.syncthreads()
 
 
 @cuda.jit(device=True)
-def column_of(s, m, entry):
-    """Column of an entry of the one list."""
+def place_of(s, m, entry):
+    """Where an entry of the one list lies among the lists of the blocks."""
     low, high = 0, cuda.gridDim.x  # offset[low] <= entry < offset[high]
     while high - low > 1:
         middle = (low + high) // 2
@@ -74,7 +81,7 @@ def column_of(s, m, entry):
             low = middle
         else:
             high = middle
-    return s.words[INDEX_AT + first_of(s, low) + (entry - m.offset[low])]
+    return first_of(s, low) + (entry - m.offset[low])
 
 
 @cuda.jit(device=True)
@@ -115,7 +122,7 @@ def commit_gate(s, m):
     n, sample = s.choice[N], m.control[SAMPLE]
     is_start = s.choice[IS_DENSE_START] != 0 and m.control[COUNT] == 0
     by_sample, is_any = s.choice[BY_SAMPLE] != 0, m.control[TOTAL] > 0
-    fired, entry, following = s.choice[FIRED_AT], s.choice[ENTRY_AT], work_at(s, 2)
+    fired, entry, following = s.choice[FIRED_AT], s.choice[ENTRY_AT], work_at(s, FOLLOWING)
     entry_row, row = entry + sample * s.choice[ENTRY_STEP], s.choice[R_AT] + sample * n
     for i in range(first_of(s, cuda.blockIdx.x) + cuda.threadIdx.x, first_of(s, cuda.blockIdx.x + 1), cuda.blockDim.x):
         is_sent = is_start or (is_any if by_sample else s.flags[fired + i] != 0)
@@ -130,11 +137,14 @@ def stage_columns(s, m, first, last, buffer):
     """Stage columns of the list and their factors, entries `first` to `last`."""
     is_whole = m.control[USED] == s.choice[N]
     is_kept = s.choice[BY_SAMPLE] != 0 and m.control[IS_FRESH] != 0 and m.control[TOTAL] == 0 and m.control[COUNT] > 0
-    factor = work_at(s, 4 if is_kept else 3)
+    row = LISTED
+    if is_whole:
+        row = KEPT if is_kept else FACTOR
+    factor = work_at(s, row)
     for t in range(cuda.threadIdx.x, min(CHUNK, last - first), cuda.blockDim.x):
-        column = first + t if is_whole else column_of(s, m, first + t)
-        m.column[buffer + t] = column
-        m.pool[buffer + t] = s.state[factor + column]
+        place = first + t if is_whole else place_of(s, m, first + t)
+        m.column[buffer + t] = place if is_whole else s.words[INDEX_AT + place]
+        m.pool[buffer + t] = s.state[factor + place]
 
 
 @cuda.jit(device=True)
@@ -205,7 +215,7 @@ def run_job(s, m, tile, part):
             total = add_strictly(s, m, buffer, min(CHUNK, last - start), at, total)
         buffer = CHUNK - buffer
     if is_mine:
-        s.state[work_at(s, 5 + part) + at] = total
+        s.state[work_at(s, PARTIAL + part) + at] = total
 
 
 @cuda.jit(device=True)

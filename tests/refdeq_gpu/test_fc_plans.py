@@ -250,9 +250,9 @@ def test_both_languages_have_one_layout():
     text = re.sub(r"//.*", "", (loader.SOURCES / "fc_layout.cuh").read_text())
     listed = {name: [word.strip() for word in body.split(",")] for name, body in re.findall(r"enum (\w+) \{([^}]*)\}", text)}
     names = {"Choice": "CHOICES", "Limit": "LIMITS", "Phase": "PHASES", "Counter": "COUNTERS"}
-    names |= {"Control": "CONTROLS", "Measure": "MEASURES"}  # these end in their count
+    names |= {"Control": "CONTROLS", "Measure": "MEASURES"}
     for enum, name in names.items():
-        counted = [name] if name in ("CONTROLS", "MEASURES") else []
+        counted = [] if enum in ("Phase", "Counter") else [name]  # their last word counts them
         assert listed[enum] == [*getattr(fc_layout, name), *counted]
     for name in ("WORK_ROWS", "LARGEST_GRID", "CHUNK"):
         assert f"{name} = {getattr(fc_layout, name)}" in text

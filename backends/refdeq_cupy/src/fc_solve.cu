@@ -13,7 +13,7 @@ constexpr int MOST_THREADS = 256;
 // Any grid up to LARGEST_GRID whose blocks are on the device together, 64 threads or more in whole warps.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2) fc_solve(SOLVE_ARGUMENTS) {
     __shared__ Shared m;
-    const Solve s = SOLVE_OF_ARGUMENTS;
+    const Solve s = solve_of(SOLVE_NAMES, m);
     if (threadIdx.x < CONTROLS) m.control[threadIdx.x] = control[threadIdx.x];
     __syncthreads();
     step(s, m);
@@ -42,7 +42,7 @@ __device__ inline void write_account(const Solve& s, long long* control, int slo
 
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2) fc_step(SOLVE_ARGUMENTS) {
     __shared__ Shared m;
-    const Solve s = SOLVE_OF_ARGUMENTS;
+    const Solve s = solve_of(SOLVE_NAMES, m);
     read_account(s, control, 0, m);
     step(s, m);
     write_account(s, control, 1, m);
@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2) fc_step(SOLVE_ARGU
 
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2) fc_add(SOLVE_ARGUMENTS) {
     __shared__ Shared m;
-    const Solve s = SOLVE_OF_ARGUMENTS;
+    const Solve s = solve_of(SOLVE_NAMES, m);
     read_account(s, control, 1, m);
     add_columns(s, m);
     write_account(s, control, 0, m);

@@ -58,12 +58,12 @@ __device__ inline REAL finish(const Solve& s, const Shared& m, long long i) {
 
 // Decide about one element of the coming evaluation (D-1, D-2) and leave what its column is multiplied by; `counts` says whether
 // it is one of those that are not zero (C-3).
-__device__ inline bool gate_element(const Solve& s, const Shared& m, long long i, REAL z, bool& counts) {
+__device__ inline bool gate_element(const Solve& s, const Shared& m, long long i, REAL z, REAL& factor, bool& counts) {
     const long long sample = m.control[SAMPLE], count = m.control[COUNT], refresh = s.choice[REFRESH];
     const REAL* entry = operand(s, ENTRY_AT, ENTRY_STEP, sample);
     const REAL u = entry == nullptr ? z : z + entry[i];
     const bool is_start = s.choice[IS_DENSE_START] && count == 0;
-    s.factor()[i] = u;
+    s.factor()[i] = factor = u;
     counts = u != 0;
     if (!s.choice[IS_GATED] || is_start) return false;
     const REAL r = s.state[s.choice[R_AT] + sample * s.n() + i], d = u - r, threshold = s.fixed[s.choice[THRESHOLD_AT] + i];
@@ -74,7 +74,7 @@ __device__ inline bool gate_element(const Solve& s, const Shared& m, long long i
     counts = d != 0 && (is_sent || s.choice[BY_SAMPLE]);
     s.flags[s.choice[FIRED_AT] + i] = is_sent;
     s.kept()[i] = quiet;
-    s.factor()[i] = !is_refresh ? d : is_sent || s.choice[BY_SAMPLE] ? u : quiet;
+    s.factor()[i] = factor = !is_refresh ? d : is_sent || s.choice[BY_SAMPLE] ? u : quiet;
     return is_sent;
 }
 
@@ -87,10 +87,11 @@ __device__ inline void step_elements(const Solve& s, Shared& m, bool is_first) {
     for (long long first = begin; first < end; first += blockDim.x) {
         const long long i = first + threadIdx.x;
         bool is_sent = false, counts = false;
+        REAL factor = 0;
         if (i < end) {
             const REAL z = is_first ? s.state[m.control[SAMPLE] * s.n() + i] : finish(s, m, i);
             s.next()[i] = z;
-            is_sent = gate_element(s, m, i, z, counts);
+            is_sent = gate_element(s, m, i, z, factor, counts);
         }
         const unsigned sent = __ballot_sync(EVERY_LANE, is_sent);
         if (lane == 0) m.warp_count[warp] = __popc(sent);
@@ -100,7 +101,11 @@ __device__ inline void step_elements(const Solve& s, Shared& m, bool is_first) {
             before += other < warp ? m.warp_count[other] : 0;
             all += m.warp_count[other];
         }
-        if (is_sent) s.words[INDEX_AT + begin + listed + before + __popc(sent & ((1u << lane) - 1))] = (int)i;
+        if (is_sent) {
+            const long long place = begin + listed + before + __popc(sent & ((1u << lane) - 1));
+            s.words[INDEX_AT + place] = (int)i;
+            s.listed()[place] = factor;
+        }
         listed += all;
         __syncthreads();  // the counts of the warps are written again
     }

@@ -10,31 +10,32 @@
 // Entries of all lists before that of each block: the lists of the blocks, one after the other, are one ascending list.
 __device__ inline void place_lists(const Solve& s, Shared& m) {
     const int blocks = gridDim.x, lane = threadIdx.x % 32;
+    for (int block = threadIdx.x; block < blocks; block += blockDim.x) m.offset[block] = s.words[COUNT_AT + block];
+    __syncthreads();
     if (threadIdx.x < 32) {
-        int before = 0, nonzero = 0;
+        int before = 0;
         for (int first = 0; first < blocks; first += 32) {
-            const int block = first + lane;
-            const int own = block < blocks ? s.words[COUNT_AT + block] : 0;
-            nonzero += block < blocks ? s.words[NONZERO_AT + block] : 0;
+            const int own = first + lane < blocks ? m.offset[first + lane] : 0;
             int sum = own;
             for (int distance = 1; distance < 32; distance *= 2) {
                 const int other = __shfl_up_sync(EVERY_LANE, sum, distance);
                 if (lane >= distance) sum += other;
             }
-            if (block < blocks) m.offset[block] = before + sum - own;
+            if (first + lane < blocks) m.offset[first + lane] = before + sum - own;
             before += __shfl_sync(EVERY_LANE, sum, 31);
         }
+        if (lane == 0) m.offset[blocks] = before;
+    } else if (threadIdx.x < 64 && blockIdx.x == 0) {  // the first block counts
+        int nonzero = 0;
+        for (int block = lane; block < blocks; block += 32) nonzero += s.words[NONZERO_AT + block];
         for (int distance = 16; distance > 0; distance /= 2) nonzero += __shfl_xor_sync(EVERY_LANE, nonzero, distance);
-        if (lane == 0) {
-            m.offset[blocks] = before;
-            m.nonzero = nonzero;
-        }
+        if (lane == 0) m.nonzero = nonzero;
     }
     __syncthreads();
 }
 
-// Column of an entry of the one list.
-__device__ inline int column_of(const Solve& s, const Shared& m, int entry) {
+// Where an entry of the one list lies among the lists of the blocks.
+__device__ inline long long place_of(const Solve& s, const Shared& m, int entry) {
     int low = 0, high = gridDim.x;  // offset[low] <= entry < offset[high]
     while (high - low > 1) {
         const int middle = (low + high) / 2;
@@ -44,7 +45,7 @@ __device__ inline int column_of(const Solve& s, const Shared& m, int entry) {
             high = middle;
         }
     }
-    return s.words[INDEX_AT + s.first_of(low) + (entry - m.offset[low])];
+    return s.first_of(low) + (entry - m.offset[low]);
 }
 
 // What the coming evaluation does, into `m.control`; the first block counts it (C-1, C-3).
@@ -89,11 +90,11 @@ __device__ inline void commit_gate(const Solve& s, const Shared& m) {
 __device__ inline void stage_columns(const Solve& s, Shared& m, long long first, long long last, int buffer) {
     const bool is_whole = m.control[USED] == s.n();
     const bool is_kept = s.choice[BY_SAMPLE] && m.control[IS_FRESH] && m.control[TOTAL] == 0 && m.control[COUNT] > 0;
-    const REAL* factor = is_kept ? s.kept() : s.factor();
+    const REAL* factor = !is_whole ? s.listed() : is_kept ? s.kept() : s.factor();
     for (int t = threadIdx.x; t < CHUNK && first + t < last; t += blockDim.x) {
-        const int column = is_whole ? (int)(first + t) : column_of(s, m, (int)(first + t));
-        m.column[buffer * CHUNK + t] = column;
-        m.pool[buffer * CHUNK + t] = factor[column];
+        const long long place = is_whole ? first + t : place_of(s, m, (int)(first + t));
+        m.column[buffer * CHUNK + t] = is_whole ? (int)place : s.words[INDEX_AT + place];
+        m.pool[buffer * CHUNK + t] = factor[place];
     }
 }
 

@@ -97,9 +97,9 @@ SLOTS = 2
 """Copies of controls and measures in global memory: a kernel reads one and writes the other, so that no block reads what
 another one of the same launch has written."""
 
-WORK_ROWS = 5
+WORK_ROWS = 6
 """Rows of N in the workspace before the partial sums: f, its argument, the next argument, what the columns are multiplied by,
-and what by instead where a whole sample sends nothing."""
+what by instead where a whole sample sends nothing, and the factors of listed columns beside their indices."""
 
 LARGEST_GRID = 1024
 """Blocks: the lists of so many are put together in shared memory."""
