@@ -143,7 +143,10 @@ def test_warm_start_with_memory(check, rng, preset):
 
 
 def test_more_columns_than_are_staged_at_a_time_and_no_sample(check, rng):
-    cell, x = rnn(rng, fc_layout.CHUNK + 77, "float32"), rng.uniform(-1, 1, (1, 2)).astype("float32")
+    n = fc_layout.CHUNK + 77
+    shapes = ((n, n), 0.4 / np.sqrt(n)), ((n, 2), 1.0), ((n,), 1.0)
+    cell = rd.models.rnn(*((scale * rng.standard_normal(shape)).astype("float32") for shape, scale in shapes))
+    x = rng.uniform(-1, 1, (1, 2)).astype("float32")
     for rule in (None, rd.DeltaRule(threshold=1e-3)):
         check(cell, x, delta=rule, stop=rd.StopRule(max_eval=3), trace=True)
         check(cell, x[:0], delta=rule)
