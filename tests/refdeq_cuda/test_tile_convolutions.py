@@ -29,13 +29,14 @@ def arrays(name, dtype):
     return attributes, weight, mask, np.where(mask, rng.standard_normal(data), np.nan).astype(dtype), a
 
 
-def run(device, name, dtype, order, **options):
+def run(device, name, dtype, order, *, is_narrow=False, **options):
+    """Accumulators after one accumulate, or None where it was not taken."""
     attributes, weight, mask, d, a = arrays(name, dtype)
     conv = TileConv(device, least_channels=1, **options)
     own = device.upload(a)
     rows, *inputs = (device.upload(x) for x in (np.arange(len(a), dtype=np.int32), d, mask, weight))
-    assert conv.accumulate(rows, len(a), *inputs, attributes, own, order)
-    return device.download(own)
+    is_taken = conv.accumulate(rows, len(a), *inputs, attributes, own, order, is_narrow=is_narrow)
+    return device.download(own) if is_taken else None
 
 
 @pytest.mark.parametrize(("name", "dtype"), list(zip(CASES, ("float64", "float32") * 2, strict=True)))
@@ -56,10 +57,12 @@ def test_both_languages_and_all_orders_of_threads_give_the_same_bits():
 
 def test_tensor_cores_are_those_of_the_other_language():
     """What is declared narrow is computed in full here."""
-    attributes, weight, mask, d, a = arrays("everything", "float32")
-    device = SimulatedDevice()
-    own = device.upload(a)
-    rows, *inputs = (device.upload(x) for x in (np.arange(len(a), dtype=np.int32), d, mask, weight))
-    conv = TileConv(device, precision="bfloat16x3", least_channels=1)
-    assert conv.accumulate(rows, len(a), *inputs, attributes, own, "fast", is_narrow=True)
-    assert device.download(own).tobytes() == run(device, "everything", "float32", "fast").tobytes()
+    narrow = run(SimulatedDevice(), "everything", "float32", "fast", is_narrow=True, precision="bfloat16x3")
+    assert narrow.tobytes() == run(SimulatedDevice(), "everything", "float32", "fast").tobytes()
+
+
+@pytest.mark.skipif(loader.compiler() is None, reason="the other simulated device needs g++")
+def test_a_device_without_the_shared_memory_is_left_to_the_plain_kernel():
+    device = ShimDevice()
+    device.max_shared = 48 * 1024
+    assert run(device, "everything", "float32", "strict") is None

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from refdeq_gpu.plans import conv
 from refdeq_gpu.plans.crossovers import DEFAULTS, SCHEMA, WAYS, Cost, Costs, costs_of, fitted, read, record_path, write
 from refdeq_gpu.plans.dispatch import FEW_ROWS, LEAST_SPEED, BatchPlan, Counts, choose, family, note
 
+from refdeq import models
 from refdeq.errors import ArgumentError, FileFormatError
 from refdeq.registry import FusedResult
 
@@ -164,6 +166,13 @@ def test_a_line_is_nowhere_below_what_was_measured():
 
 
 # Plans ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_convolutions_have_no_plan_of_whole_solves_and_say_how_they_run():
+    rnn = models.rnn(np.eye(2), np.ones((2, 1)), np.zeros(2))
+    image = models.monotone_conv(*models.random_monotone_conv(2, 1, np.random.default_rng(0)), (4, 4))
+    reasons = [conv.offer(SimpleNamespace(graph=cell.graph), None).reason for cell in (rnn, image)]
+    assert reasons == ["the graph has no convolutions", "convolutions are evaluated node by node, over lists of tiles"]
 
 
 class FakePlan:

@@ -194,6 +194,8 @@ class TileConv:
         geometry = Geometry.of(d.shape, weight.shape, a.shape, attributes)
         if geometry.refusal(self._least_channels) is not None or _too_large(geometry, count):
             return False
+        if self._shared(a.dtype, is_narrow) > self._device.max_shared:
+            return False
         if count == 0:
             return True
         on_tensor_cores = is_narrow and self._may_narrow(weight, order)
@@ -291,10 +293,15 @@ def _too_large(geometry: Geometry, count: int) -> bool:
     return count * max(items) > _MOST
 
 
-def offer(request: PlanRequest, device: Device, precision: str) -> Plan | Refusal:
+def offer(request: PlanRequest, device: Device, precision: str = "float32") -> Plan | Refusal:
     """There is no whole-solve plan of convolutions: they are reached node by node, through :class:`TileConv`.
 
-    >>> offer(None, None, "float32").reason
-    'convolutions are evaluated node by node, gated ones over lists of tiles'
+    Parameters
+    ----------
+    request : PlanRequest
+    device : Device
+    precision : str
     """
-    return Refusal("convolutions are evaluated node by node, gated ones over lists of tiles")
+    if any(node.op == "Conv" for node in request.graph.linear_nodes):
+        return Refusal("convolutions are evaluated node by node, over lists of tiles")
+    return Refusal("the graph has no convolutions")
