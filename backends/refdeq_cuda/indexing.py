@@ -13,7 +13,7 @@ _LARGEST = 0xFFFFFFFF
 
 @cuda.jit(device=True)
 def split(i, n):
-    """Quotient and remainder of numbers that are not negative, by a division of 32 bits where they fit: it is the shorter code."""
+    """Quotient and remainder of numbers that are not negative; by a division of 32 bits where they fit, which is shorter."""
     if i <= _LARGEST and n <= _LARGEST:
         whole = uint32(i) // uint32(n)
         return int64(whole), int64(uint32(i) - whole * uint32(n))

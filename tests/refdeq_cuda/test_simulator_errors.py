@@ -103,7 +103,7 @@ def native_function(x):
 
 
 ERRORS = [
-    (some_wait, 4, (), LaunchError, ["threads 0-2: syncthreads at some_wait", "test_simulator.py", "threads 3: left"]),
+    (some_wait, 4, (), LaunchError, ["threads 0-2: syncthreads at some_wait", "test_simulator_errors.py", "threads 3: left"]),
     (two_places, 4, (), LaunchError, ["divergent barrier", "threads 0-2", "threads 3"]),
     (
         lane_missing,
@@ -140,7 +140,7 @@ def test_limits_of_a_launch():
     with pytest.raises(LaunchError, match="bytes of dynamic shared memory"):
         launch(plain, 1, 1, (), shared=228 * 1024)
     with pytest.raises(LaunchError, match="positive"):
-        launch(order, 0, 1, ())
+        launch(plain, 0, 1, ())
     with pytest.raises(LaunchError, match="not launched cooperatively"):
         launch(by_groups, 2, 1, ())
 
