@@ -165,3 +165,74 @@ def test_the_environment_asks_for_the_simulated_backend():
     assert "simulated" in found["summary"]
     assert "simulated" in found["device"]
     assert found["same"] is True
+
+
+class Compiled:
+    cooperative = False
+
+    def __init__(self, types):
+        self.types = types
+
+    def max_cooperative_grid_blocks(self, block, shared):
+        return block[0] * 1000 + shared
+
+
+class Dispatcher:
+    """Stands for a decorated kernel: remembers how it was compiled and launched."""
+
+    def __init__(self, py_func="function", targetoptions=()):
+        self.py_func, self.targetoptions, self.compiled, self.launched = py_func, dict(targetoptions), [], []
+
+    def compile(self, types):
+        self.compiled.append(Compiled(types))
+        return self.compiled[-1]
+
+    def __getitem__(self, configuration):
+        return lambda *values: self.launched.append((configuration, values))
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """A device whose driver is not there, and the stand-in of the kernel ``neg``."""
+    kernel = Dispatcher()
+    monkeypatch.setattr("refdeq_cuda.device.kernel_function", lambda name: kernel)
+    device = object.__new__(CudaDevice)
+    device._stream, device.max_shared, device._kernels, device._shared = "stream", 100_000, {}, {}
+    device._configured, device._twins = {}, {}
+    return device, kernel
+
+
+def test_a_launch_compiles_once_and_converts_as_the_table_says(stand_in):
+    device, kernel = stand_in
+    x = there([1], "float32")
+    for _ in range(2):
+        device.launch("leaky_relu", 3, 64, [there([0], "int32"), 1, 1, x, 0.25, x], dtype="float32")
+    ((configuration, values), again) = kernel.launched
+    assert len(kernel.compiled) == 1
+    assert [str(kind) for kind in kernel.compiled[0].types[:3]] == ["array(int32, 1d, C)", "int64", "int64"]
+    assert configuration == again[0] == (3, 64, "stream", 0)
+    assert [type(value) for value in values[1:5]] == [np.int64, np.int64, np.ndarray, np.float32]
+    assert not kernel.compiled[0].cooperative
+
+
+def test_cooperative_launches_have_a_kernel_of_their_own(stand_in):
+    device, kernel = stand_in
+    x = there([1])
+    assert device.resident_blocks("neg", 64) == 64_000
+    device.launch("neg", 3, 64, [there([0], "int32"), 1, 1, x, x], is_cooperative=True)
+    assert kernel.launched == kernel.compiled == []
+    (twin,) = device._twins.values()
+    assert [compiled.cooperative for compiled in twin.compiled] == [True]
+    assert len(twin.launched) == 1
+
+
+def test_much_shared_memory_is_asked_for_once(stand_in, monkeypatch):
+    device, _ = stand_in
+    asked = []
+    monkeypatch.setattr(device, "_allow_shared", lambda compiled, name, shared: asked.append(shared))
+    for shared in (1000, 48 * 1024, 60_000, 50_000, 70_000):
+        device.launch("neg", 1, 32, [there([0], "int32"), 1, 1, there([1]), there([1])], shared=shared)
+    assert asked == [60_000, 70_000]
+    monkeypatch.undo()
+    with pytest.raises(LaunchError, match="100001 bytes of dynamic shared memory, the device has 100000"):
+        device._allow_shared(None, "neg", 100_001)
