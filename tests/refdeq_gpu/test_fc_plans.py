@@ -273,10 +273,10 @@ def test_kernels_in_python_have_the_same_bits(same_bits, rng, dtype):
     from refdeq_cuda.simulated_device import SimulatedDevice
 
     cell, x = MODELS["fourier"](rng, 37, dtype), rng.uniform(-1, 1, (2, 2)).astype(dtype)
-    ways = iter([({"blocks": 1, "threads": 64}, 0), ({"blocks": 2, "threads": 64, "by_pairs": True}, 1)] * 4)
-    for preset, refresh in ((None, 0), ("deltadeq-code", 2), ("refdeq", 0), ("delta-network", 0)):
+    ways = iter([({"blocks": 2, "threads": 64}, 0), ({"blocks": 1, "threads": 64, "by_pairs": True}, 1)] * 4)
+    for preset, refresh in ((None, 0), ("deltadeq-code", 2), ("refdeq", 0)):
         rule = None if preset is None else rd.DeltaRule.preset(preset, threshold=1e-2, refresh=refresh)
-        options = {"delta": rule, "stop": rd.StopRule(rtol=1e-3, max_eval=5, stagnation=(2, 0.01)), "trace": True}
+        options = {"delta": rule, "stop": rd.StopRule(rtol=1e-3, max_eval=4, stagnation=(2, 0.01)), "trace": True}
         for order in ("strict", "fast"):
             shape, seed = next(ways)
             got = solved(SimulatedDevice(seed=seed), cell, x, shape, order=order, **options)

@@ -30,6 +30,8 @@ from refdeq_gpu.plans.fc_data import Arrays, Shape, fixed_part, make_arrays, res
 __all__ = ["FcExecutor", "FcPlan", "offer"]
 
 _THREADS = 256
+_BLOCKS_OF_SINGLE_LOADS = 2
+"""Blocks per multiprocessor where a thread loads one number at a time instead of four (not measured)."""
 _ROUNDS_PER_LOOK = 8
 """Rounds between two looks at whether a solve by pairs is done: a look waits, a round too many is two launches."""
 
@@ -114,7 +116,7 @@ class FcPlan:
         n, dtype = self.pattern.n, np.dtype(self.request.graph.dtype)
         is_wide = self.request.order == "fast" and dtype == np.float32 and n % 4 == 0 and self.device.language == "cupy"
         useful = max(-(-n // 32), -(-n // 1024) * splits_of(n) if self.request.order == "fast" else 1)
-        blocks = self.blocks or min(useful, self.device.multiprocessors)
+        blocks = self.blocks or min(useful, self.device.multiprocessors * (1 if is_wide else _BLOCKS_OF_SINGLE_LOADS))
         blocks = min(blocks, fc_layout.LARGEST_GRID)
         if not self.by_pairs and not self.blocks:
             blocks = min(blocks, max(1, self.device.resident_blocks("fc_solve", self.threads, dtype=dtype)))
