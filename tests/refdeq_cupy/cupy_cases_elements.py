@@ -181,14 +181,18 @@ def count_nonzero(rng, dtype):
     return row_case(300, [values, out], {4: put(out, np.count_nonzero(values[ROWS], axis=1))})
 
 
-def list_sent(rng, dtype):
-    mask = (rng.random((BATCH, 300)) < np.array([0.5, 0.5, 0.1, 1.0, 0.5])[:, None]).astype(np.uint8)
-    index, length = written("int32", 300), written("int32", 1)[:, 0].copy()
-    expected = index.copy()
-    for row in ROWS:
-        sent = np.flatnonzero(mask[row])
-        expected[row, : len(sent)] = sent
-    return row_case(300, [mask, index, length], {4: expected, 5: put(length, mask[ROWS].sum(axis=1))})
+def list_with(width, *densities):
+    def case(rng, dtype):
+        density = np.resize(densities, (BATCH, 1))
+        mask = (rng.random((BATCH, width)) < density).astype(np.uint8)
+        index, length = written("int32", width), written("int32", 1)[:, 0].copy()
+        expected = index.copy()
+        for row in ROWS:
+            sent = np.flatnonzero(mask[row])
+            expected[row, : len(sent)] = sent
+        return row_case(width, [mask, index, length], {4: expected, 5: put(length, mask[ROWS].sum(axis=1))})
+
+    return case
 
 
 CASES = {
@@ -197,10 +201,11 @@ CASES = {
 }
 CASES |= {
     function.__name__: [function]
-    for function in (add_bias, fold_bias, mean, gate_decide, gate_share, count_sent, count_nonzero, list_sent)
+    for function in (add_bias, fold_bias, mean, gate_decide, gate_share, count_sent, count_nonzero)
 }
 CASES |= {name.lower(): [unary(name)] for name in ("Neg", "Relu", "Tanh", "Sigmoid", "Sin", "Cos", "Exp")}
 CASES |= {name.lower(): [binary(name)] for name in ("Add", "Sub", "Mul")}
 CASES["gate"] = [
     gate_with(*choices) for choices in ((0, 0, 0, 0), (1, 1, 0, 0), (0, 2, 0, 0), (1, 2, 0, 1), (0, 0, 1, 0), (1, 0, 2, 0))
 ]
+CASES["list_sent"] = [list_with(300, 0.5, 0.5, 0.1, 1.0), list_with(256, 0.0, 1.0), list_with(129, 0.9), list_with(1, 0.5)]

@@ -18,38 +18,38 @@ def ordinary_but_last(rng, shape, dtype):
     return values
 
 
-def gemm_operands(rng, dtype, inner, n):
-    return (
-        ordinary_but_last(rng, (BATCH, inner), dtype),
-        numbers(rng, (inner, n), dtype, False),
-        numbers(rng, (BATCH, n), dtype),
-    )
+def gemm_listed(inner, n, density):
+    def case(rng, dtype):
+        d, weight = ordinary_but_last(rng, (BATCH, inner), dtype), numbers(rng, (inner, n), dtype, False)
+        a, mask = numbers(rng, (BATCH, n), dtype), rng.random((BATCH, inner)) < density
+        mask[:, inner // 2] = False  # D-7: what is not sent is not read
+        weight[inner // 2] = np.nan
+        index, length, expected = written("int32", inner), mask.sum(axis=1).astype(np.int32), a.copy()
+        for row in ROWS:
+            sent = np.flatnonzero(mask[row])
+            index[row, : length[row]] = sent
+            for column in sent:
+                expected[row] = expected[row] + weight[column] * d[row, column]
+        arguments = [ROWS, np.int64(len(ROWS)), np.int64(inner), np.int64(n), d, index, length, weight, a]
+        return Case(arguments, {8: expected}, grid=(-(-n // 128), 3 if density < 1 else 2), block=128)
+
+    return case
 
 
-def gemm_listed(rng, dtype):
-    inner, n = 300, 140
-    d, weight, a = gemm_operands(rng, dtype, inner, n)
-    weight[7] = np.nan
-    mask = rng.random((BATCH, inner)) < 0.6
-    mask[:, 7] = False  # D-7: what is not sent is not read
-    index, length, expected = written("int32", inner), mask.sum(axis=1).astype(np.int32), a.copy()
-    for row in range(BATCH):
-        index[row, : length[row]] = np.flatnonzero(mask[row])
-    for row in ROWS:
-        for column in np.flatnonzero(mask[row]):
-            expected[row] = expected[row] + weight[column] * d[row, column]
-    arguments = [ROWS, np.int64(len(ROWS)), np.int64(inner), np.int64(n), d, index, length, weight, a]
-    return Case(arguments, {8: expected}, grid=(2, 3), block=128)
+def gemm_dense(inner, n, grid_rows):
+    """Ten listed samples: more than one tile of eight has."""
 
+    def case(rng, dtype):
+        rows = np.array([0, 1, 3, 4, 5, 6, 7, 8, 10, 11], dtype=np.int32)
+        d, weight = numbers(rng, (12, inner), dtype, False), numbers(rng, (inner, n), dtype, False)
+        d[rows[-1]], a = numbers(rng, inner, dtype), numbers(rng, (12, n), dtype)
+        expected = a.copy()
+        for column in range(inner):
+            expected[rows] = expected[rows] + weight[column] * d[rows, column, None]
+        arguments = [rows, np.int64(len(rows)), np.int64(inner), np.int64(n), d, weight, a]
+        return Case(arguments, {6: expected}, grid=(-(-n // 32), grid_rows), block=(32, 8))
 
-def gemm_dense(rng, dtype):
-    inner, n = 70, 45
-    d, weight, a = gemm_operands(rng, dtype, inner, n)
-    expected = a.copy()
-    for column in range(inner):
-        expected[ROWS] = expected[ROWS] + weight[column] * d[ROWS, column, None]
-    arguments = [ROWS, np.int64(len(ROWS)), np.int64(inner), np.int64(n), d, weight, a]
-    return Case(arguments, {6: expected}, grid=(2, 1), block=(32, 8))
+    return case
 
 
 def matmul(rng, dtype):
@@ -163,8 +163,8 @@ def fused_cases(dtype):
     }
 
 
-CASES = {
-    function.__name__: [function] for function in (gemm_listed, gemm_dense, matmul, conv, inner, combine_add, combine_round)
-}
+CASES = {function.__name__: [function] for function in (matmul, conv, inner, combine_add, combine_round)}
 CASES["residual_part"] = [residual_with(False), residual_with(True)]
 CASES["residual_finish"] = [finish_with(False), finish_with(True)]
+CASES["gemm_listed"] = [gemm_listed(300, 140, 0.6), gemm_listed(257, 128, 1.1), gemm_listed(3, 1, 0.0)]
+CASES["gemm_dense"] = [gemm_dense(70, 45, 1), gemm_dense(64, 32, 2), gemm_dense(1, 1, 2)]
