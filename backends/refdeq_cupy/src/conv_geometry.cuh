@@ -42,19 +42,21 @@ struct Job {
     }
 };
 
-// Where the sites of a thread read: a first one, and others a number of rows below it.
+// Where the sites of a thread read: a first one, and others a number of rows or columns away.
 struct Reader {
-    int y, x, below;  // input coordinates of the first site under no tap; y of the first row of outputs that there is not
+    int y, x, below, beyond;  // input coordinates under no tap: of the first site, and of what lies outside of the outputs
 
-    __device__ Reader(const Conv& conv, const Job& job, int site)
-        : y(job.row(conv, site) * conv.stride_h - conv.pad_h),
-          x(job.column(conv, site) < conv.out_width ? job.column(conv, site) * conv.stride_w - conv.pad_w : -(1 << 30)),
-          below(conv.out_height * conv.stride_h - conv.pad_h) {}
+    __device__ Reader(const Conv& conv, int row, int column)
+        : y(row * conv.stride_h - conv.pad_h),
+          x(column * conv.stride_w - conv.pad_w),
+          below(conv.out_height * conv.stride_h - conv.pad_h),
+          beyond(conv.out_width * conv.stride_w - conv.pad_w) {}
 
-    // Input site that the site so many rows below reads under a tap; -1 where that is padding or there is no such site.
-    __device__ int source(const Conv& conv, int rows, int shift_y, int shift_x) const {
-        const int to_y = y + rows * conv.stride_h, from_y = to_y + shift_y, from_x = x + shift_x;
-        const bool is_there = to_y < below && from_y >= 0 && from_y < conv.height && from_x >= 0 && from_x < conv.width;
-        return is_there ? from_y * conv.width + from_x : -1;
+    // Input site that another site reads under a tap; -1 where that is padding or there is no such site.
+    __device__ int source(const Conv& conv, int rows, int columns, int shift_y, int shift_x) const {
+        const int to_y = y + rows * conv.stride_h, to_x = x + columns * conv.stride_w;
+        const int from_y = to_y + shift_y, from_x = to_x + shift_x;
+        if (to_y >= below || to_x >= beyond) return -1;
+        return from_y >= 0 && from_y < conv.height && from_x >= 0 && from_x < conv.width ? from_y * conv.width + from_x : -1;
     }
 };

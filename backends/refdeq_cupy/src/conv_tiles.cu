@@ -127,7 +127,7 @@ struct Source {
     int padded;     // outputs of a row of weights
 
     __device__ Source(const Conv& conv, const Job& job, int block, const REAL* delta, const int* sent, const REAL* weight)
-        : reader(conv, job, threadIdx.x / PIECES) {
+        : reader(conv, job.row(conv, threadIdx.x / PIECES), job.column(conv, threadIdx.x / PIECES)) {
         const long long at = job.entry * conv.sites() * conv.all_words() + job.group * conv.words();
         padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
         this->delta = delta + at * WORD;
@@ -143,7 +143,7 @@ __device__ void stage_part(const Conv& conv, const Source& from, int code, int p
 #pragma unroll 1
     for (int i = 0; i < SITES * PIECES / THREADS; i++) {
         const int site = threadIdx.x / PIECES + i * (THREADS / PIECES);
-        const int source = from.reader.source(conv, i * (THREADS / PIECES / TILE_COLUMNS), shift_y, shift_x);
+        const int source = from.reader.source(conv, i * (THREADS / PIECES / TILE_COLUMNS), 0, shift_y, shift_x);
         unsigned bits = 0;
         if (source >= 0) {
             const long long at = (long long)source * conv.all_words() + word;

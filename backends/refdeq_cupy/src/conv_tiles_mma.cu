@@ -48,17 +48,33 @@ struct Stage {
     unsigned sent[SITES];
 };
 
+// Sixteen sites that a matrix has as rows are left out together: two columns of the tile, or else one row of it. Taps side by
+// side reach into few columns, taps below each other into few rows.
+struct Order {
+    bool by_column;
+
+    __device__ explicit Order(const Conv& conv) : by_column(conv.kernel_w > conv.kernel_h) {}
+    __device__ int row(int site) const { return by_column ? site % TILE_ROWS : site / TILE_COLUMNS; }
+    __device__ int column(int site) const { return by_column ? site / TILE_ROWS : site % TILE_COLUMNS; }
+    __device__ int site(int row, int column) const {
+        return by_column ? column * TILE_ROWS + row : row * TILE_COLUMNS + column;
+    }
+};
+
 // Where a block finds what it stages for an item: packed differences and bits of the job's sample and group, weights of its
 // group and block of outputs.
 template <int PARTS>
 struct Source {
     const unsigned short *delta, *weight;
     const int* sent;
-    Reader reader;  // of the first of the thread's sites: it has one in every four rows of the tile
+    Order order;
+    Reader reader;  // of the first of the thread's sites
     int padded;     // outputs of one part of the weights
 
     __device__ Source(const Conv& conv, const Job& job, int block, const int* delta, const int* sent, const int* weight)
-        : reader(conv, job, threadIdx.x / PIECES) {
+        : order(conv),
+          reader(conv, job.row(conv, 0) + order.row(threadIdx.x / PIECES),
+                 job.column(conv, 0) + order.column(threadIdx.x / PIECES)) {
         const long long at = job.entry * conv.sites() * conv.all_words() + job.group * conv.words();
         padded = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
         this->delta = (const unsigned short*)delta + at * WORD;
@@ -77,7 +93,8 @@ __device__ void stage_word(const Conv& conv, const Source<PARTS>& from, int code
 #pragma unroll
     for (int i = 0; i < SITES * PIECES / THREADS; i++) {
         const int site = first + i * (THREADS / PIECES);
-        const int source = from.reader.source(conv, i * (THREADS / PIECES / TILE_COLUMNS), shift_y, shift_x);
+        const int rows = from.order.row(i * (THREADS / PIECES)), columns = from.order.column(i * (THREADS / PIECES));
+        const int source = from.reader.source(conv, rows, columns, shift_y, shift_x);
         const long long place = (long long)(source < 0 ? 0 : source) * conv.all_words() + word;
         const unsigned bits = source < 0 ? 0 : (unsigned)from.sent[place];
         cp_async_16(&stage.delta[site * HALVES + at], &from.delta[place * WORD + at], bits != 0);
@@ -121,25 +138,34 @@ __device__ void add_word(const Stage<PARTS>& stage, int first_site, int first_ou
     }
 }
 
-// a = fl(a + sum): what one evaluation adds is summed for itself, so that its rounding is relative to what it adds.
-__device__ void add_to_accumulators(const Conv& conv, const Job& job, long long sample, int first_site, int first_output,
-                                    float* a, const float (&own)[2][4][4]) {
+// Place of a sum in shared memory, by output and site: what lanes write or read together lies in different banks.
+__device__ int place_of_sum(int output, int site) { return output * (SITES / 8 * 9 + 4) + site + site / 8; }
+
+// a = fl(a + sum): what one evaluation adds is summed for itself, so that its rounding is relative to what it adds. Sums go
+// through shared memory, so that neighbours of the image are read and written together.
+__device__ void add_to_accumulators(const Conv& conv, const Job& job, const Order& order, long long sample, int block,
+                                    int first_site, int first_output, float* sums, float* a, const float (&own)[2][4][4]) {
     const int lane = threadIdx.x % 32, each = conv.outputs / conv.group;
+    __syncthreads();  // stages are read no more
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
+        for (int j = 0; j < 4; j++)
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 const int site = first_site + 16 * i + lane / 4 + k / 2 * 8;
-                const int output = first_output + 8 * j + lane % 4 * 2 + k % 2;
-                const int y = job.row(conv, site), x = job.column(conv, site);
-                const long long plane = sample * conv.outputs + job.group * each + output;
-                if (y < conv.out_height && x < conv.out_width && output < each)
-                    a[(plane * conv.out_height + y) * conv.out_width + x] += own[i][j][k];
+                sums[place_of_sum(first_output + 8 * j + lane % 4 * 2 + k % 2, site)] = own[i][j][k];
             }
+    __syncthreads();
+    const int site = threadIdx.x % SITES, y = job.row(conv, site), x = job.column(conv, site);
+    const int turned = order.site(site / TILE_COLUMNS, site % TILE_COLUMNS);
+    if (y < conv.out_height && x < conv.out_width) {
+        for (int k = threadIdx.x / SITES; k < OUTPUTS && block * OUTPUTS + k < each; k += THREADS / SITES) {
+            const long long plane = sample * conv.outputs + job.group * each + block * OUTPUTS + k;
+            a[(plane * conv.out_height + y) * conv.out_width + x] += sums[place_of_sum(k, turned)];
         }
     }
+    __syncthreads();  // the next item writes the first stages
 }
 
 template <int PARTS>
@@ -169,8 +195,8 @@ __device__ void accumulate_tiles(const Conv& conv, const int* rows, const int* d
             cp_async_commit();  // an empty group at the end keeps the count
             add_word(stages[step % STAGES], first_site, own_output, own);
         }
-        __syncthreads();  // the next item writes the first stages
-        add_to_accumulators(conv, own_job, rows[own_job.entry], first_site, block * OUTPUTS + own_output, a, own);
+        const long long sample = rows[own_job.entry];
+        add_to_accumulators(conv, own_job, from.order, sample, block, first_site, own_output, (float*)memory, a, own);
     }
 }
 
