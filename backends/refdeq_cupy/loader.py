@@ -16,6 +16,7 @@ from pathlib import Path
 
 from refdeq.errors import BackendUnavailableError
 from refdeq_cupy.cache import kept
+from refdeq_cupy.conversion import MOST_THREADS
 
 __all__ = [
     "SHIM",
@@ -32,7 +33,7 @@ SOURCES = Path(__file__).parent / "src"
 SHIM = Path(__file__).parent / "shim"
 
 _OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-fno-gnu-unique", "-fPIC", "-shared")
-_BOUNDS = r"(?:__launch_bounds__\([^)]*\)\s*)?"
+_BOUNDS = r"(?:__launch_bounds__\(\s*([^,()]+)[^()]*\)\s*)?"
 _KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(')
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', flags=re.MULTILINE)
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\s*\w+\s*\)\s*)?([\w ]+?)\s+(\w+)\s*\[\s*\]\s*;")
@@ -49,13 +50,13 @@ def compiler_version(path: str) -> str:
     return subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.partition("\n")[0]
 
 
-def kernel_symbols(text: str) -> tuple[str, ...]:
-    """Names of the kernels that a source defines, in its order; macros must have been expanded.
+def kernel_symbols(text: str) -> dict[str, str]:
+    """Names of the kernels that a source defines, each with its launch bound; macros must have been expanded.
 
     >>> kernel_symbols('extern "C" __global__ void __launch_bounds__(256, 1) fill(float* out) {}')
-    ('fill',)
+    {'fill': '256'}
     """
-    return tuple(dict.fromkeys(_KERNEL.findall(text)))
+    return {name: (before or after or str(MOST_THREADS)).strip() for before, after, name in _KERNEL.findall(text)}
 
 
 def source_files(folder: Path, name: str) -> dict[str, str]:
@@ -161,7 +162,7 @@ def _compile(room: Path, path: str, main: str, texts: dict[str, str], options: t
         (room / name).write_text(_rewritten(text) if is_kernel else text, encoding="utf-8")
     if main.endswith(".cu"):
         expanded = _run([path, "-E", "-P", "-x", "c++", "-DSHIM_LISTING", *options, "-I.", main], room)
-        exports = [f"SHIM_KERNEL({symbol})" for symbol in kernel_symbols(expanded)]
+        exports = [f"SHIM_KERNEL({symbol}, {bound})" for symbol, bound in kernel_symbols(expanded).items()]
         lines = ['#include "cuda_shim.hpp"', f'#include "{main}"', *exports, ""]
         main = "module.cpp"
         (room / main).write_text("\n".join(lines), encoding="utf-8")

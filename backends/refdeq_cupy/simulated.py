@@ -55,7 +55,7 @@ class ShimDevice:
 
     def __init__(self, sources: Path | None = None, seed: int | None = None, multiprocessors: int = 2) -> None:
         self.multiprocessors = multiprocessors
-        self.seed = int(os.environ.get("REFDEQ_SHIM_SEED", "0")) if seed is None else seed
+        self.seed = _seed_asked_for() if seed is None else seed
         self._sources = loader.SOURCES if sources is None else Path(sources)
         self._modules: dict[tuple[str, str], loader.Library] = {}
         self._checked: set[tuple[str, str]] = set()
@@ -176,6 +176,13 @@ class ShimDevice:
             size = raw.size - 2 * _FENCE - _ALIGNMENT
             if (raw[:first] != _FENCE_BYTE).any() or (raw[first + size :] != _FENCE_BYTE).any():
                 raise LaunchError(f"{kernel}: a write outside of an array of {size} bytes")
+
+
+def _seed_asked_for() -> int:
+    text = os.environ.get("REFDEQ_SHIM_SEED", "0")
+    if not text.isdecimal():
+        raise ArgumentError("REFDEQ_SHIM_SEED", expected="a whole number", got=text)
+    return int(text)
 
 
 def _forget(fenced: dict[int, Any], key: int, _: Any) -> None:

@@ -58,6 +58,8 @@ extern "C" __global__ void one_block_ends(int* out) {
     cooperative_groups::this_grid().sync();
     out[threadIdx.x] = 1;
 }
+constexpr int WARP = 32;
+extern "C" __global__ void __launch_bounds__(2 * WARP, 1) bounded(int* out) { out[threadIdx.x] = 1; }
 extern "C" __global__ void polls_for_ever(int* out) {
     while (__ldcv(out) == 0) {
     }
@@ -118,3 +120,10 @@ def test_a_launch_after_an_error_is_a_fresh_one(kernels):
     assert kernels.run("beyond_shared", out, shared=128) is None
     assert kernels.run("meets_grid", out, is_cooperative=True) is None
     assert (out == 1).all()
+
+
+def test_launch_bounds_hold(kernels):
+    out = np.zeros(65, dtype=np.int32)
+    assert kernels.run("bounded", out, block=64) is None
+    assert "launch bounds of 2 * WARP threads" in kernels.run("bounded", out, block=65)
+    assert out.tolist() == [1] * 64 + [0]

@@ -113,6 +113,9 @@ def test_the_order_of_threads_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("REFDEQ_SHIM_SEED", "7")
     assert ShimDevice().seed == 7
     assert ShimDevice(seed=3).seed == 3
+    monkeypatch.setenv("REFDEQ_SHIM_SEED", "many")
+    with pytest.raises(ArgumentError, match="REFDEQ_SHIM_SEED: expected a whole number, got many"):
+        ShimDevice()
 
 
 @pytest.mark.parametrize("beyond", ["- 1", "+ 1", "* 3"])

@@ -65,9 +65,12 @@ const char* launch_kernel(void (*kernel)(A...), void** arguments, Request reques
 }  // namespace shim
 
 #define SHIM_EXPORT extern "C" __attribute__((visibility("default")))
-#define SHIM_KERNEL(name)                                                                                                       \
+// A kernel, and the threads of a block that its launch bounds allow.
+#define SHIM_KERNEL(name, most_threads)                                                                                         \
     SHIM_EXPORT const char* name##__launch(const unsigned* g, const unsigned* b, size_t shared_bytes, void** arguments,         \
                                            int is_cooperative, unsigned seed) {                                                 \
+        if (b[0] * b[1] * b[2] > static_cast<unsigned>(most_threads))                                                           \
+            return "kernel " #name " has launch bounds of " #most_threads " threads, and a block here has more";                \
         return shim::launch_kernel(&name, arguments,                                                                            \
                                    {#name, {g[0], g[1], g[2]}, {b[0], b[1], b[2]}, shared_bytes, is_cooperative, seed});        \
     }                                                                                                                           \

@@ -3,14 +3,14 @@
 
 #define CUDA_CPU_SHIM 1
 
-#ifndef SHIM_LISTING  // while kernels are looked for, the word stays
+#ifndef SHIM_LISTING  // while kernels are looked for, these words stay
 #define __global__
+#define __launch_bounds__(...)
 #endif
 #define __device__
 #define __host__
 #define __constant__ static const
 #define __forceinline__ inline __attribute__((always_inline))
-#define __launch_bounds__(...)
 #define __cluster_dims__(...)
 #define __grid_constant__
 #define __align__(n) __attribute__((aligned(n)))
