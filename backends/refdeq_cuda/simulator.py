@@ -68,10 +68,10 @@ def launch(
 
     Examples
     --------
+    >>> from numba import cuda
     >>> def double(x):
     ...     for i in range(cuda.grid(1), len(x), cuda.gridsize(1)):
     ...         x[i] = x[i] + x[i]
-    >>> double.__globals__["cuda"] = CUDA
     >>> x = np.arange(3.0)
     >>> launch(double, 2, 1, (x,))
     >>> x

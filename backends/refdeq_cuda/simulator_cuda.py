@@ -122,6 +122,8 @@ class _Atomic:
     """Atomics of integers; where blocks run together other threads get their turn first."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in _CHANGES:
+            raise AttributeError(name)
         change = _CHANGES[name]
 
         def apply(array: np.ndarray, index: Any, value: Any) -> Any:
@@ -304,6 +306,8 @@ class SimulatedCuda:
         return fused(a, b, c)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         raise UnsupportedError(f"cuda.{name} is not simulated")
 
 

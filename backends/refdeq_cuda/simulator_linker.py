@@ -163,6 +163,8 @@ class _Math:
         return type(x)(math.ldexp(float(x), int(exponent)))
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         raise UnsupportedError(f"math.{name} differs between libraries and is not simulated")
 
 
