@@ -60,6 +60,11 @@ class CupyBackend:
             fused=True,
         )
 
+    @property
+    def device(self) -> Device:
+        """The device of all calls, opened by the first."""
+        return device()
+
     def unavailable(self) -> tuple[str, str] | None:
         """Return None when it can run here, else (reason, hint)."""
         if is_simulated():

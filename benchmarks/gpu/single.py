@@ -1,0 +1,177 @@
+"""Fully connected solves of one sample at forced densities (G1 to G6, G15, G16): the plans K1 and K1b against dense graphs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from refdeq_gpu.plans import fc
+
+from benchmarks.gpu.comparing import Variant, compare
+from benchmarks.gpu.records import Measurement, Run
+from benchmarks.gpu.setup import Setup
+from benchmarks.gpu.timing import ratio_of, spread_of
+from benchmarks.gpu.workloads import Solve, forced, recurrent
+
+__all__ = ["measure_all", "repeat_headlines"]
+
+WORKLOAD = "fully connected, one sample"
+BUDGET = 30
+DENSITIES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.0)
+SIZES = (16384, 8192, 4096, 2048, 1024)
+GOALS = {16384: "G1", 8192: "G2", 4096: "G3"}
+ALWAYS = {16384: (0.25, 0.1, 0.02, 0.0), 8192: (0.1, 0.02), 4096: (0.1,), 2048: (0.1,), 1024: (0.1,)}
+"""Densities that goals name; the others are measured while there is time."""
+
+
+def measure_all(setup: Setup, run: Run, seconds: float) -> None:
+    """All sizes at the densities that goals name, then the sweep while there is time."""
+    start = time.monotonic()
+    sizes = (64,) if setup.is_simulated else SIZES
+    for n in sizes:
+        cell = recurrent(n)
+        first = (0.1, 0.0) if setup.is_simulated else ALWAYS[n]
+        rest = () if setup.is_simulated else tuple(d for d in DENSITIES if d not in first)
+        for density in (*first, *rest):
+            used = time.monotonic() - start
+            if used > seconds or (density in rest and used > 0.6 * seconds):
+                break
+            _measure(setup, run, f"single/n{n}/d{density:.2f}", n, density, cell)
+    _agreement(setup, run)
+
+
+def repeat_headlines(setup: Setup, run: Run, seconds: float) -> None:
+    """The densities of G1 to G3 once more, in reverse order: how far a whole measurement repeats."""
+    start = time.monotonic()
+    cases = [(64, 0.1)] if setup.is_simulated else [(4096, 0.1), (8192, 0.1), (16384, 0.1)]
+    for n, density in cases:
+        if time.monotonic() - start < seconds:
+            _measure(setup, run, f"again/n{n}/d{density:.2f}", n, density, recurrent(n))
+
+
+def _offer(request: Any, device: Any) -> Any:
+    return fc.offer(request, device)
+
+
+def _measure(setup: Setup, run: Run, label: str, n: int, density: float, cell: Any) -> None:
+    """Every variant at one size and density."""
+    budget = 4 if setup.is_simulated else BUDGET
+    solve = forced(cell, density, budget)
+    dense = Solve(cell, solve.x, None, solve.stop)
+    variants: list[Variant] = []
+    if setup.has_torch:
+        variants += _torch_variants(cell, dense, n, budget)
+    for name, device in setup.devices.items():
+        variants += _own(name, device, solve, "delta", n, density, budget)
+        variants += _own(name, device, dense, "own dense", n, density, budget)
+    if not variants:
+        return
+    samples = compare(setup, run, label, WORKLOAD, variants, "vs_graph_dense", {"n": n, "density": density})
+    if setup.is_simulated:
+        return
+    _other_ratios(run, samples, label)
+    _bandwidth(run, samples, label, n, density, budget)
+    _fixed_cost(run, samples, label, density, budget)
+
+
+def _torch_variants(cell: Any, dense: Solve, n: int, budget: int) -> list[Variant]:
+    from benchmarks.gpu.baselines import Dense, eager_solve, graph_solve
+
+    [name] = [value for value in dense.values() if value not in cell.graph.injections]
+    model = Dense(cell.parameters["W"], dense.values()[name], "Tanh", "float32")
+    flags = {"precision_flags": {"matmul_tf32": False}}
+    found = [Variant("graph", "torch", graph_solve(model, budget), per=budget, about=flags)]
+    if n <= 2048:
+        other = Dense(cell.parameters["W"], dense.values()[name], "Tanh", "float32")
+        found.append(Variant("eager", "torch", eager_solve(other, budget, 0.0), per=budget, about=flags))
+    return found
+
+
+def _own(backend: str, device: Any, solve: Solve, kind: str, n: int, density: float, budget: int) -> list[Variant]:
+    """K1 and K1b of one backend; what cannot be made is left out, with its reason in the name of a measurement."""
+    found = []
+    for variant, changes in (("K1", {}), ("K1b", {"by_pairs": True})):
+        made = solve.replay(_offer, device, **changes)
+        if isinstance(made, str):
+            raise RuntimeError(f"{backend} {variant}: {made}")
+        replay, result = made
+        sent = sum(int(count.sum()) for count in result.sent.values())
+        about = {
+            "density": {"requested": density, "measured": sent / (n * budget)},
+            "launches": replay.launches,
+            "host_syncs": replay.reads,
+            "dtype": {"W": "float32", "delta": "float32", "C": "float32"},
+            "semantics": {"memory": "sent", "compare": "gt", "start": "zero"} if kind == "delta" else {},
+        }
+        is_goal = kind == "delta" and backend == "cupy" and variant == "K1"
+        goal = GOALS.get(n, "G4") if is_goal and density in (0.1, 0.02) else ""
+        point = {"G4": "graph"}.get(goal, f"d{density:.2f}") if goal else ""
+        found.append(Variant(f"{backend} {variant} {kind}", backend, replay, goal, point, budget, about))
+    return found
+
+
+def _other_ratios(run: Run, samples: Any, label: str) -> None:
+    """K1 over the eager loop (G4), over our own dense kernel (no goal, but every claim needs it), and G15 at every density."""
+    name, spread = "cupy K1 delta", spread_of(samples)
+    if name not in samples:
+        return
+    for baseline, kind, goal, point in (
+        ("eager", "vs_eager", "G4", "eager"),
+        ("cupy K1 own dense", "vs_own_dense", "", "own"),
+        ("graph", "vs_graph_dense", "G15", "dispatch"),
+    ):
+        if baseline in samples:
+            known = {"baseline_id": f"{label}/{baseline}", "ratio": ratio_of(samples, baseline, name), "ratio_kind": kind}
+            run.add(Measurement(f"{label}/{point}/K1", WORKLOAD, "cupy", "K1", goal=goal, spread=spread, **known))
+
+
+def _bandwidth(run: Run, samples: Any, label: str, n: int, density: float, budget: int) -> None:
+    """G5: bytes of weights read per second, as a share of what a plain reduction reads."""
+    name, ceiling = "cupy K1 delta", run.ceilings.get("read_gbs")
+    if n != 16384 or density not in (0.25, 0.1) or name not in samples or not ceiling:
+        return
+    per_second = 4.0 * density * n * n / (float(np.median(samples[name])) / budget) / 1e3
+    figure = {"figure": per_second / ceiling, "gbs": per_second}
+    run.add(Measurement(f"{label}/bandwidth", WORKLOAD, "cupy", name, goal="G5", error=figure))
+
+
+def _fixed_cost(run: Run, samples: Any, label: str, density: float, budget: int) -> None:
+    """G6: microseconds of an evaluation at which nothing is sent."""
+    if density != 0.0:
+        return
+    for backend in ("cupy", "cuda"):
+        if f"{backend} K1 delta" in samples:
+            figure = {"figure": float(np.median(samples[f"{backend} K1 delta"])) / budget}
+            run.add(Measurement(f"{label}/{backend}/fixed", WORKLOAD, backend, "K1", goal="G6", error=figure))
+
+
+def _agreement(setup: Setup, run: Run) -> None:
+    """G16: equal bits over repeated runs, grids, and both backends."""
+    from dataclasses import replace
+
+    n, budget = (48, 4) if setup.is_simulated else (4096, 30)
+    solve = forced(recurrent(n), 0.1, budget)
+    found: dict[str, bytes] = {}
+    for name, device in setup.devices.items():
+        plan = fc.offer(solve.request(), device)
+        blocks = (0, 0, 3) if setup.is_simulated else (0, 0, 0, 7, 66)
+        for i, grid in enumerate(blocks):
+            result = solve.run(replace(plan, blocks=grid))  # type: ignore[type-var]  # a plan, or K1 could not be measured
+            found[f"{name} run {i}, grid {grid or 'own'}"] = b"".join(part.tobytes() for part in result.z.values())
+    if not found:
+        return
+    first = next(iter(found.values()))
+    equal = {name: bits == first for name, bits in found.items()}
+    run.add(
+        Measurement(
+            "single/equal/K1",
+            WORKLOAD,
+            "+".join(setup.devices),
+            "K1 fast",
+            goal="G16",
+            shape={"n": n},
+            deterministic=equal,
+            error={"figure": float(all(equal.values()))},
+        )
+    )

@@ -1,0 +1,147 @@
+"""Cells and rules that are measured: one sample at a forced density, and the rows of a trained image network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import refdeq as rd
+from benchmarks.gpu.replay import RecordingDevice, Replay
+from refdeq.evaluation import Evaluator
+from refdeq.graph import Cell
+from refdeq.models import load_trained
+from refdeq.reference import ReferenceKernels
+from refdeq.registry import Executor, FusedResult, Plan, PlanRequest, Refusal
+from refdeq.types import StopRule
+
+__all__ = ["Solve", "forced", "image", "recurrent"]
+
+GAIN = 1.5
+"""Of the weights of the recurrent cell: above 1 its iterates never settle, so that what may be sent always is."""
+
+
+@dataclass
+class Solve:
+    """A request with its inputs, on the host.
+
+    Attributes
+    ----------
+    cell : Cell
+    x : dict of str to array
+    rule : DeltaRule or None
+    stop : StopRule
+    order : str
+    """
+
+    cell: Cell
+    x: dict[str, np.ndarray]
+    rule: rd.DeltaRule | None
+    stop: StopRule
+    order: str = "fast"
+    _prepared: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int:
+        """Samples."""
+        return len(next(iter(self.x.values())))
+
+    def request(self) -> PlanRequest:
+        """What a backend is asked for."""
+        evaluator, rule, graph = self._evaluator(), self.rule, self.cell.graph
+        return PlanRequest(
+            graph=graph,
+            solver=rd.Picard(),
+            gates={node.name: evaluator.gates[node.inputs[0]] for node in graph.linear_nodes if node.name in evaluator.gated},
+            start="dense" if rule is None else rule.start,
+            bias="separate" if rule is None else rule.bias,
+            refresh=0 if rule is None else rule.refresh,
+            returned="last",
+            order=self.order,
+        )
+
+    def _evaluator(self) -> Evaluator:
+        if "evaluator" not in self._prepared:
+            kernels = ReferenceKernels()
+            with np.errstate(all="ignore"):
+                self._prepared["evaluator"] = Evaluator(self.cell, kernels, self.x, self.batch, self.rule, None)
+        found: Evaluator = self._prepared["evaluator"]
+        return found
+
+    def values(self) -> dict[str, np.ndarray]:
+        """What depends on x only, and x."""
+        evaluator, graph = self._evaluator(), self.cell.graph
+        names = [*(node.name for node in graph.hoisted), *graph.injections]
+        return {name: np.asarray(evaluator.values[name]) for name in names}
+
+    def start(self) -> dict[str, np.ndarray]:
+        """Zeros."""
+        graph = self.cell.graph
+        return {name: np.zeros((self.batch, *shape), dtype=graph.dtype) for name, shape in graph.states.items()}
+
+    def run(self, plan: Plan) -> FusedResult:
+        """Solve by a plan."""
+        return self.bound(plan).run(self.start(), self.values(), None, self.stop, None)
+
+    def bound(self, plan: Plan) -> Executor:
+        """A plan with the parameters of the cell."""
+        return plan.bind(self.cell.parameters, threads=1)
+
+    def replay(self, offer: Any, device: Any, **changes: Any) -> tuple[Replay, FusedResult] | str:
+        """Run the plan that `offer` has for this solve on a recording device; the reason where there is none.
+
+        Parameters
+        ----------
+        offer : callable of (request, device) to Plan or Refusal
+        changes
+            Fields of the plan to set to other values.
+        """
+        from dataclasses import replace
+
+        recorder = RecordingDevice(device)
+        plan = offer(self.request(), recorder)
+        if isinstance(plan, Refusal):
+            return plan.reason
+        executor = self.bound(replace(plan, **changes) if changes else plan)
+        recorder.events.clear()
+        recorder.uploaded.clear()
+        result = executor.run(self.start(), self.values(), None, self.stop, None)
+        return Replay(recorder), result
+
+
+def recurrent(n: int, seed: int = 0) -> Cell:
+    """``z' = tanh(W z + (U x + b))`` in float32, whose iterates wander for ever."""
+    rng = np.random.default_rng(seed)
+    weight = rng.standard_normal((n, n), dtype=np.float32) * np.float32(GAIN / np.sqrt(n))
+    return rd.models.rnn(weight, rng.standard_normal((n, 1), dtype=np.float32), np.zeros(n, dtype=np.float32))
+
+
+def forced(cell: Cell, density: float, budget: int, seed: int = 1) -> Solve:
+    """One sample, a fixed number of evaluations, and a given share of the columns sent at each.
+
+    The threshold of a chosen column is 0 (every difference is sent), of the others infinite (none is).
+    """
+    [shape] = cell.graph.states.values()
+    n = shape[0]
+    rng = np.random.default_rng(seed)
+    threshold = np.full(n, np.inf, dtype=np.float32)
+    threshold[rng.permutation(n)[: round(density * n)]] = 0.0
+    rule = rd.DeltaRule(threshold=threshold, compare="gt", memory="sent", start="zero")
+    x = {name: rng.standard_normal((1, *size), dtype=np.float32) for name, size in cell.graph.injections.items()}
+    return Solve(cell, x, rule, StopRule(atol=0.0, max_eval=budget))
+
+
+def image(rows: int, budget: int, threshold: float | None, memory: str, name: str = "image_siren") -> Solve:
+    """The trained image cell on a finer grid of as many rows as asked for, protocol (P) of C-4."""
+    model = load_trained(name)
+    side = int(np.ceil(np.sqrt(rows)))
+    low, high = float(model.x.min()), float(model.x.max())
+    axis = np.linspace(low, high, side, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)[:rows]
+    [injection] = model.cell.graph.injections
+    rule = None
+    if threshold is not None:
+        narrow = {"feedback_format": "bfloat16"} if memory == "feedback" else {}
+        rule = rd.DeltaRule(threshold=threshold, compare="gt", memory=memory, **narrow)
+    return Solve(model.cell, {injection: np.ascontiguousarray(grid)}, rule, StopRule(atol=0.0, max_eval=budget))
