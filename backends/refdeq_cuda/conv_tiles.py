@@ -202,7 +202,7 @@ def _add(is_fused, first_site, first_output, staged, rows, bits, own):
     """Add the staged channels, ascending; what a site does not send is not added to it."""
     for c in range(CHUNK):
         for i in range(OWN_SITES):
-            site = first_site + 32 * i
+            site = first_site + 8 * i
             if (bits[site] >> c) & 1:
                 value = staged[site * ROW + c]
                 for j in range(OWN_OUTPUTS):
@@ -226,7 +226,7 @@ def _accumulate(is_fused, v, rows, delta, sent, weight, list, length, job, numbe
     bits = cuda.shared.array(SITES, int64)
     own = cuda.local.array(OWN, a.dtype)
     thread = cuda.threadIdx.x
-    first_site, own_output = thread // 32 % 4 * 8 + thread % 8, (thread // 128 * 4 + thread % 32 // 8) * OWN_OUTPUTS
+    first_site, own_output = thread // 32 % 4 * 32 + thread % 8, (thread // 128 * 4 + thread % 32 // 8) * OWN_OUTPUTS
     each, codes = v.outputs // v.group, v.kernel_h * v.kernel_w * words_of_group(v)
     padded = (each + OUTPUTS - 1) // OUTPUTS * OUTPUTS
     blocks, plane = (each + OUTPUTS - 1) // OUTPUTS, v.out_height * v.out_width
@@ -234,7 +234,7 @@ def _accumulate(is_fused, v, rows, delta, sent, weight, list, length, job, numbe
         which, block = job[item // blocks], item % blocks
         sample, first_output = rows[which // v.group // tiles(v.out_height, v.out_width)], block * OUTPUTS + own_output
         for i in range(OWN_SITES):
-            at = _place(v, which, sample, first_site + 32 * i, first_output)
+            at = _place(v, which, sample, first_site + 8 * i, first_output)
             for j in range(OWN_OUTPUTS):
                 is_there = at >= 0 and first_output + j < each
                 own[i * OWN_OUTPUTS + j] = a[at + j * plane] if is_there else a.dtype.type(0)
@@ -253,7 +253,7 @@ def _accumulate(is_fused, v, rows, delta, sent, weight, list, length, job, numbe
             if first_output < each:
                 _add(is_fused, first_site, own_output, staged, staged_weight, bits, own)
         for i in range(OWN_SITES):
-            at = _place(v, which, sample, first_site + 32 * i, first_output)
+            at = _place(v, which, sample, first_site + 8 * i, first_output)
             for j in range(OWN_OUTPUTS):
                 if at >= 0 and first_output + j < each:
                     a[at + j * plane] = own[i * OWN_OUTPUTS + j]

@@ -106,7 +106,7 @@ constexpr int PARTS = WORD / CHUNK;            // of a word
 constexpr int PIECES = CHUNK / PIECE;          // of a site
 constexpr int ROW = CHUNK + PIECE;             // a site's row in shared memory: eight neighbours lie in different banks
 constexpr int RESIDENT = sizeof(REAL) == 4 ? 2 : 1;  // blocks that share a multiprocessor
-constexpr int OWN_SITES = 4, OWN_OUTPUTS = 8;  // of a thread
+constexpr int OWN_SITES = 4, OWN_OUTPUTS = 8;  // of a thread; a warp has two rows of the tile
 
 struct Stage {
     REAL delta[SITES * ROW];
@@ -165,13 +165,13 @@ __device__ void stage_part(const Conv& conv, const Source& from, int code, int p
 template <bool FUSED>
 __device__ void add_part(const Stage& stage, int first_site, int first_output, REAL (&own)[OWN_SITES][OWN_OUTPUTS]) {
     unsigned bits[OWN_SITES], any = 0;
-    for (int i = 0; i < OWN_SITES; i++) any |= bits[i] = stage.sent[first_site + 32 * i];
+    for (int i = 0; i < OWN_SITES; i++) any |= bits[i] = stage.sent[first_site + 8 * i];
 #pragma unroll 1
     for (int c = 0; c < CHUNK; c += 4) {
         if (!__any_sync(EVERY_LANE, any >> c & 15u)) continue;
         Four values[OWN_SITES];
 #pragma unroll
-        for (int i = 0; i < OWN_SITES; i++) values[i] = *(const Four*)&stage.delta[(first_site + 32 * i) * ROW + c];
+        for (int i = 0; i < OWN_SITES; i++) values[i] = *(const Four*)&stage.delta[(first_site + 8 * i) * ROW + c];
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             const Four low = *(const Four*)&stage.weight[(c + k) * OUTPUTS + first_output];
@@ -196,7 +196,7 @@ __device__ void move_own(const Conv& conv, const Job& job, long long sample, int
     const int each = conv.outputs / conv.group;
 #pragma unroll
     for (int i = 0; i < OWN_SITES; i++) {
-        const int y = job.row(conv, first_site + 32 * i), x = job.column(conv, first_site + 32 * i);
+        const int y = job.row(conv, first_site + 8 * i), x = job.column(conv, first_site + 8 * i);
 #pragma unroll
         for (int j = 0; j < OWN_OUTPUTS; j++) {
             const int output = first_output + j;
@@ -215,7 +215,7 @@ __device__ void accumulate_tiles(const Conv& conv, const int* rows, const REAL* 
     extern __shared__ __align__(16) unsigned char memory[];
     Stage* const stages = (Stage*)memory;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int first_site = warp % 4 * 8 + lane % 8, own_output = (warp / 4 * 4 + lane / 8) * OWN_OUTPUTS;
+    const int first_site = warp % 4 * 32 + lane % 8, own_output = (warp / 4 * 4 + lane / 8) * OWN_OUTPUTS;
     const int blocks = (conv.outputs / conv.group + OUTPUTS - 1) / OUTPUTS, codes = conv.taps() * conv.words();
     const int items = number[0] * blocks;
     for (int item = blockIdx.x; item < items; item += gridDim.x) {
