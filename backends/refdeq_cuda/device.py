@@ -146,7 +146,11 @@ class CudaDevice:
         values = []
         for expected, value in zip(kernel_record(kernel).arguments, arguments, strict=True):
             kind = element_type(expected.kind, real)
-            values.append(native(kernel, expected.name, value, kind) if expected.is_array else kind.type(value))
+            if expected.is_array:
+                values.append(native(kernel, expected.name, value, kind))
+            else:
+                with np.errstate(over="ignore"):
+                    values.append(kind.type(value))
         with _reported(f"launching {kernel}"):
             self._compiled(kernel, real, shared, is_cooperative)
             self._at(kernel, grid, block, shared, is_cooperative)(*values)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from refdeq.errors import LaunchError
+from refdeq.errors import ArgumentError, LaunchError
 from refdeq_cuda.simulator_cuda import CUDA, WAITING, Dim3
 from refdeq_cuda.simulator_linker import link, names_used
 
@@ -33,7 +33,10 @@ def thread_seed() -> int:
     >>> isinstance(thread_seed(), int)
     True
     """
-    return int(os.environ.get("REFDEQ_SHIM_SEED", "0"))
+    seed = os.environ.get("REFDEQ_SHIM_SEED", "0")
+    if not seed.isdigit():
+        raise ArgumentError("REFDEQ_SHIM_SEED", expected="a whole number", got=repr(seed))
+    return int(seed)
 
 
 def launch(

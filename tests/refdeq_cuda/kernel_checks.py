@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+from refdeq_cuda.simulator_arithmetic import fused as fused_sum
 from refdeq_gpu.kernels import GpuKernels
 from refdeq_gpu.table import ROW_THREADS
 
@@ -213,6 +214,34 @@ def gemm_kernels(device):
             assert_same_bits(device.download(there), expected)
 
 
+def fused(device):
+    """Fast order: the same terms in the same order, each by one fused multiply-add (N-7)."""
+    rng = np.random.default_rng(14)
+    for dtype in DTYPES:
+        inner, n, batch = 37, 5, 2
+        weight, d, a = numbers(rng, (inner, n), dtype), numbers(rng, (batch, inner), dtype), numbers(rng, (batch, n), dtype)
+        active, zero = np.ones(batch, bool), np.dtype(dtype).type(0)
+        added, product = a.copy(), np.full_like(a, zero)
+        for b, i, k in itertools.product(range(batch), range(n), range(inner)):
+            added[b, i] = fused_sum(weight[k, i], d[b, k], added[b, i])
+            product[b, i] = fused_sum(d[b, k], weight[k, i], product[b, i])
+        kernels, there = GpuKernels(device, "fast"), [device.upload(array) for array in (d, weight)]
+        out = device.upload(a)
+        kernels.accumulate_gemm(there[0], None, there[1], {"transB": 0}, active, out)
+        assert_same_bits(device.download(out), added)
+        out = device.upload(a)
+        mask = device.upload(np.ones((batch, inner), bool))
+        kernels.accumulate_gemm(there[0], mask, there[1], {"transB": 0}, active, out)
+        assert_same_bits(device.download(out), added)
+        columns, filters = device.upload(d.reshape(batch, inner, 1)), device.upload(weight.T.reshape(n, inner, 1))
+        out = device.upload(a.reshape(batch, n, 1))
+        kernels.accumulate_conv(columns, None, filters, OPS["Conv"].complete({}), active, out)
+        assert_same_bits(device.download(out)[:, :, 0], added)
+        out = device.empty((batch, 1, n), dtype)
+        kernels.ops["MatMul"]([device.upload(d[:, None]), there[1]], [True, False], {}, active, out)
+        assert_same_bits(device.download(out)[:, 0], product)
+
+
 def conv(device):
     rng = np.random.default_rng(10)
     active = np.array([True, False, True])
@@ -277,9 +306,6 @@ def trees(device):
         compare(device, lambda k, a, b, c, out, w=weights: k.combine([a, b, c], w, active, out), *columns, row)
 
 
-CHECKS = {
-    check.__name__: check
-    for check in (
-        transpose, moves, scatter, operators, activations, gate, counts, lists, gemm, gemm_kernels, conv, biases, norms, trees
-    )
-}  # fmt: skip
+_FIRST = (transpose, moves, scatter, operators, activations, gate, counts, lists)
+_SECOND = (gemm, gemm_kernels, fused, conv, biases, norms, trees)
+CHECKS = {check.__name__: check for check in _FIRST + _SECOND}

@@ -43,6 +43,7 @@ BUGS = [
     ("sums", "gemm_kernels", ("stale tile", BARRIER, "pass", 3)),
     ("sums", "gemm_kernels", ("tile too short", "min(_SIDE, inner - first)", "min(_SIDE - 1, inner - first)", 0)),
     ("sums", "gemm_kernels", ("divergent barrier", BARRIER, f"if is_own: {BARRIER}", 3)),
+    ("sums", "fused", ("rounded twice", "return fma(w, d, a)", "return plus(a, times(w, d))", 0)),
     ("sums", "conv", ("border read", "y < 0 or y >= height", "y < 0 or y > height", 0)),
     ("sums", "conv", ("not sent, read", "mask[of_d] != 0", "mask[of_d] >= 0", 0)),
     ("sums", "operators", ("other product", "left_pick[p]", "p", 0)),

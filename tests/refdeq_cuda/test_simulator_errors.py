@@ -9,7 +9,7 @@ from numba.cuda import libdevice
 from refdeq_cuda.arithmetic import times
 from refdeq_cuda.simulator import launch
 
-from refdeq.errors import BackendUnavailableError, LaunchError, UnsupportedError
+from refdeq.errors import ArgumentError, BackendUnavailableError, LaunchError, UnsupportedError
 
 ALL = 0xFFFFFFFF
 
@@ -151,6 +151,12 @@ def test_the_simulator_works_after_a_failure():
     x = np.zeros(128)
     launch(turned_round, 2, 64, (x,))
     assert x.tolist() == [*range(63, -1, -1), *range(63, -1, -1)]
+
+
+def test_the_seed_is_a_number(monkeypatch):
+    monkeypatch.setenv("REFDEQ_SHIM_SEED", "up")
+    with pytest.raises(ArgumentError, match="REFDEQ_SHIM_SEED: expected a whole number, got 'up'"):
+        launch(plain, 1, 1, ())
 
 
 def test_greenlet_is_asked_for_by_kernels_that_wait_only(monkeypatch):
