@@ -1,4 +1,4 @@
-"""What the device functions of a fully connected solve share: arguments as records, positions, the barrier of the grid."""
+"""What the device functions of a fully connected solve share: arguments as records, positions in them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ __all__ = [
     "Block",
     "Solve",
     "first_of",
-    "grid_barrier",
     "work_at",
 ]
 
 N = fc_layout.CHOICES.index("N")
 WORK_AT = fc_layout.CHOICES.index("WORK_AT")
 VALUE, ARGUMENT, FOLLOWING, FACTOR, KEPT, LISTED, PARTIAL = range(fc_layout.WORK_ROWS + 1)
-GENERATION = 32  # word of the barrier, 128 bytes after the count of those that have arrived
 
 
 class Solve(NamedTuple):
@@ -76,25 +74,3 @@ def work_at(s, row):
 def first_of(s, block):
     """First element of a block, which owns all up to the first of the next."""
     return s.choice[N] * block // cuda.gridDim.x
-
-
-@cuda.jit(device=True)
-def grid_barrier(words):
-    """Wait for all blocks of a cooperative launch: one atomic per block, and a word that says which generation it is.
-
-    A block reads the generation before it arrives, so that it cannot miss the release; the last to arrive clears the count
-    before it releases the others. The fences order what each block wrote before against what others read after.
-    """
-    cuda.syncthreads()
-    if cuda.threadIdx.x == 0:
-        before = cuda.atomic.add(words, GENERATION, 0)
-        cuda.threadfence()
-        if cuda.atomic.add(words, 0, 1) == cuda.gridDim.x - 1:
-            cuda.atomic.exch(words, 0, 0)
-            cuda.threadfence()
-            cuda.atomic.add(words, GENERATION, 1)
-        else:
-            while cuda.atomic.add(words, GENERATION, 0) == before:  # a plain load could be moved out of the loop
-                cuda.nanosleep(32)
-        cuda.threadfence()
-    cuda.syncthreads()

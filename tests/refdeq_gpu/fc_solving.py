@@ -60,7 +60,7 @@ def planted_sources(folder, bugs, chunk):
     return folder
 
 
-PYTHON_PARTS = ("fc_parts", "fc_judge", "fc_sums", "fc_step", "fc_solve")
+PYTHON_PARTS = ("fc_barrier", "fc_parts", "fc_judge", "fc_sums", "fc_step", "fc_solve")
 
 
 def planted_kernels(folder, bug, chunk):
