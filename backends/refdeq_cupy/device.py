@@ -96,9 +96,10 @@ class CupyDevice:
         self._cupy = cupy
         self._sources = SOURCES if sources is None else Path(sources)
         self._device = cupy.cuda.Device()
-        attributes = self._device.attributes
-        self.max_shared = int(attributes["MaxSharedMemoryPerBlockOptin"])
-        self.multiprocessors = int(attributes["MultiProcessorCount"])
+        runtime = cupy.cuda.runtime
+        limit, count = runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, runtime.cudaDevAttrMultiProcessorCount
+        self.max_shared = int(runtime.deviceGetAttribute(limit, self._device.id))
+        self.multiprocessors = int(runtime.deviceGetAttribute(count, self._device.id))
         self._modules: dict[tuple[str, str, bool], Any] = {}
         self._functions: dict[tuple[str, str, bool], Any] = {}
         self._allowed: dict[tuple[str, str, bool], int] = {}

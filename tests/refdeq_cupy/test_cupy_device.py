@@ -78,11 +78,13 @@ def stand_in(count=1, capability="90", error=None, driver=13000):
         return count
 
     def make_device():
-        attributes = {"MaxSharedMemoryPerBlockOptin": 232448, "MultiProcessorCount": 132}
-        return types.SimpleNamespace(id=0, compute_capability=capability, attributes=attributes)
+        return types.SimpleNamespace(id=0, compute_capability=capability)
 
     runtime = types.SimpleNamespace(
         getDeviceCount=get_device_count,
+        cudaDevAttrMaxSharedMemoryPerBlockOptin=97,
+        cudaDevAttrMultiProcessorCount=16,
+        deviceGetAttribute=lambda number, _: {97: 232448, 16: 132}[number],
         getDeviceProperties=lambda _: {"name": b"NVIDIA H200"},
         driverGetVersion=lambda: driver,
         runtimeGetVersion=lambda: 13000,
