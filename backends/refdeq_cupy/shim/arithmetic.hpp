@@ -1,5 +1,5 @@
-// Arithmetic with one named rounding, and bits. The options of the compiler forbid contraction, so a product and a sum written apart
-// are rounded apart, as on the device.
+// Arithmetic with one named rounding, and bits. The options of the compiler forbid contraction, so a product and a sum written
+// apart are rounded apart, as on the device.
 #pragma once
 
 #include <math.h>
@@ -64,12 +64,16 @@ inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
 template <class A, class B>
 typename std::common_type<A, B>::type min(A a, B b) {
     using T = typename std::common_type<A, B>::type;
-    if constexpr (std::is_floating_point<T>::value) return std::fmin(static_cast<T>(a), static_cast<T>(b));
-    else return static_cast<T>(a) < static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b);
+    if constexpr (std::is_floating_point<T>::value)
+        return std::fmin(static_cast<T>(a), static_cast<T>(b));
+    else
+        return static_cast<T>(a) < static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b);
 }
 template <class A, class B>
 typename std::common_type<A, B>::type max(A a, B b) {
     using T = typename std::common_type<A, B>::type;
-    if constexpr (std::is_floating_point<T>::value) return std::fmax(static_cast<T>(a), static_cast<T>(b));
-    else return static_cast<T>(a) > static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b);
+    if constexpr (std::is_floating_point<T>::value)
+        return std::fmax(static_cast<T>(a), static_cast<T>(b));
+    else
+        return static_cast<T>(a) > static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b);
 }

@@ -1,7 +1,7 @@
 // Fibers: a thread of a kernel runs on a stack of its own and hands over to the scheduler where it has to wait.
 //
-// On x86-64 a switch saves the six registers a function must preserve and changes the stack pointer; elsewhere swapcontext does it,
-// with a system call per switch.
+// On x86-64 a switch saves the six registers a function must preserve and changes the stack pointer; elsewhere swapcontext does
+// it, with a system call per switch.
 #pragma once
 
 #include <sys/mman.h>

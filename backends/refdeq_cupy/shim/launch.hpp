@@ -16,14 +16,38 @@ namespace shim {
 
 template <class T>
 struct KindOf;
-template <> struct KindOf<float> { static constexpr const char* text = "f32"; };
-template <> struct KindOf<double> { static constexpr const char* text = "f64"; };
-template <> struct KindOf<int> { static constexpr const char* text = "i32"; };
-template <> struct KindOf<unsigned> { static constexpr const char* text = "u32"; };
-template <> struct KindOf<long long> { static constexpr const char* text = "i64"; };
-template <> struct KindOf<unsigned long long> { static constexpr const char* text = "u64"; };
-template <> struct KindOf<unsigned char> { static constexpr const char* text = "u8"; };
-template <> struct KindOf<unsigned short> { static constexpr const char* text = "u16"; };
+template <>
+struct KindOf<float> {
+    static constexpr const char* text = "f32";
+};
+template <>
+struct KindOf<double> {
+    static constexpr const char* text = "f64";
+};
+template <>
+struct KindOf<int> {
+    static constexpr const char* text = "i32";
+};
+template <>
+struct KindOf<unsigned> {
+    static constexpr const char* text = "u32";
+};
+template <>
+struct KindOf<long long> {
+    static constexpr const char* text = "i64";
+};
+template <>
+struct KindOf<unsigned long long> {
+    static constexpr const char* text = "u64";
+};
+template <>
+struct KindOf<unsigned char> {
+    static constexpr const char* text = "u8";
+};
+template <>
+struct KindOf<unsigned short> {
+    static constexpr const char* text = "u16";
+};
 
 template <class T>
 constexpr const char* kind_of() {
@@ -66,12 +90,14 @@ const char* launch_kernel(void (*kernel)(A...), void** arguments, Request reques
 
 #define SHIM_EXPORT extern "C" __attribute__((visibility("default")))
 // A kernel, and the threads of a block that its launch bounds allow.
-#define SHIM_KERNEL(name, most_threads)                                                                                         \
-    SHIM_EXPORT const char* name##__launch(const unsigned* g, const unsigned* b, size_t shared_bytes, void** arguments,         \
-                                           int is_cooperative, unsigned seed) {                                                 \
-        if (b[0] * b[1] * b[2] > static_cast<unsigned>(most_threads))                                                           \
-            return "kernel " #name " has launch bounds of " #most_threads " threads, and a block here has more";                \
-        return shim::launch_kernel(&name, arguments,                                                                            \
-                                   {#name, {g[0], g[1], g[2]}, {b[0], b[1], b[2]}, shared_bytes, is_cooperative, seed});        \
-    }                                                                                                                           \
+#define SHIM_KERNEL(name, most_threads)                                                                                \
+    SHIM_EXPORT const char* name##__launch(                                                                            \
+        const unsigned* g, const unsigned* b, size_t shared_bytes, void** arguments, int is_cooperative, unsigned seed \
+    ) {                                                                                                                \
+        if (b[0] * b[1] * b[2] > static_cast<unsigned>(most_threads))                                                  \
+            return "kernel " #name " has launch bounds of " #most_threads " threads, and a block here has more";       \
+        return shim::launch_kernel(                                                                                    \
+            &name, arguments, {#name, {g[0], g[1], g[2]}, {b[0], b[1], b[2]}, shared_bytes, is_cooperative, seed}      \
+        );                                                                                                             \
+    }                                                                                                                  \
     SHIM_EXPORT const char* name##__argument(int i, int* is_array) { return shim::argument_kind(&name, i, is_array); }

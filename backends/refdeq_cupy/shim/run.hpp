@@ -110,8 +110,10 @@ inline std::vector<unsigned> queue_of_blocks(Launch& launch) {
 inline void dismiss(Launch& launch) {
     auto has_ended = [](const std::unique_ptr<Block>& block) { return block->live == 0; };
     auto& list = launch.resident;
-    if (!launch.request->is_cooperative) list.erase(std::remove_if(list.begin(), list.end(), has_ended), list.end());
-    else if (std::all_of(list.begin(), list.end(), has_ended)) list.clear();
+    if (!launch.request->is_cooperative)
+        list.erase(std::remove_if(list.begin(), list.end(), has_ended), list.end());
+    else if (std::all_of(list.begin(), list.end(), has_ended))
+        list.clear();
 }
 
 inline void run_blocks(Launch& launch) {
@@ -119,7 +121,8 @@ inline void run_blocks(Launch& launch) {
     const size_t most = launch.request->is_cooperative ? queue.size() : launch.seed() > 1 ? 4 : 1;
     unsigned idle = 0;
     while (launch.error.empty()) {
-        for (; launch.resident.size() < most && !queue.empty(); queue.pop_back()) launch.resident.push_back(make_block(queue.back()));
+        for (; launch.resident.size() < most && !queue.empty(); queue.pop_back())
+            launch.resident.push_back(make_block(queue.back()));
         if (launch.resident.empty()) return;
         const unsigned long long before = launch.progress;
         run_round();

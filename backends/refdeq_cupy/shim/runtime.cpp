@@ -59,8 +59,10 @@ void grid_barrier(Where where) {
     snprintf(word, sizeof word, "0x%08x", mask);
     const std::string call = std::string(name) + " with mask " + word + text_of(where);
     if (!(mask >> me.lane & 1)) fail("lane " + std::to_string(me.lane) + " calls " + call + ", which does not name it");
-    fail(call + " in warp " + std::to_string(me.warp) + " names lane " + std::to_string(__builtin_ctz(gone)) +
-         (gone & ~there ? ", which the block does not have" : ", which has ended"));
+    fail(
+        call + " in warp " + std::to_string(me.warp) + " names lane " + std::to_string(__builtin_ctz(gone)) +
+        (gone & ~there ? ", which the block does not have" : ", which has ended")
+    );
 }
 
 static void check_mask(unsigned mask, const char* name, Where where) {
@@ -82,8 +84,10 @@ void meet(unsigned mask, const char* name, void* mine, void (*combine)(void**, u
     if (i == meetings.size()) meetings.push_back({me.warp, mask, 0, name, combine, {}});
     WarpMeeting& meeting = meetings[i];
     if (meeting.combine != combine || strcmp(meeting.operation, name) != 0)
-        fail("lanes of warp " + std::to_string(me.warp) + " meet in different warp operations, " + meeting.operation + " and " + name +
-             text_of(where));
+        fail(
+            "lanes of warp " + std::to_string(me.warp) + " meet in different warp operations, " + meeting.operation + " and " +
+            name + text_of(where)
+        );
     meeting.arrived |= 1u << me.lane;
     meeting.data[me.lane] = mine;
     if (meeting.arrived != mask) return wait_in(name, where);
@@ -106,8 +110,10 @@ void copy_wait(unsigned pending_groups) {
     size_t done = 0;
     for (; done < copies.size() && copies[done].group + pending_groups < fiber_now->copy_group; done++) {
         const PendingCopy& copy = copies[done];
-        if (copy.from != nullptr) memcpy(copy.to, copy.from, copy.bytes);
-        else memset(copy.to, 0, copy.bytes);
+        if (copy.from != nullptr)
+            memcpy(copy.to, copy.from, copy.bytes);
+        else
+            memset(copy.to, 0, copy.bytes);
     }
     copies.erase(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(done));
 }

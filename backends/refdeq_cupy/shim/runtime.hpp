@@ -1,4 +1,5 @@
-// What kernels need of the scheduler: a small interface, so that they compile fast; runtime.cpp is compiled once for all of them.
+// What kernels need of the scheduler: a small interface, so that they compile fast; runtime.cpp is compiled once for all of
+// them.
 #pragma once
 
 #include <stddef.h>
@@ -30,7 +31,8 @@ struct Request {
     size_t shared_bytes = 0;
     int is_cooperative = 0;
     unsigned seed = 0;
-    char *fixed_shared = nullptr, *fixed_shared_end = nullptr;  // memory of the module that holds the shared memory of the block that runs
+    char *fixed_shared = nullptr,
+         *fixed_shared_end = nullptr;  // memory of the module that holds the shared memory of the block that runs
     void (*run)(void*) = nullptr;
     void* arguments = nullptr;
 };

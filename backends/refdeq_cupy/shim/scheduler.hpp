@@ -1,7 +1,8 @@
 // The scheduler: all blocks of a launch that are resident, all their threads as fibers of one thread of the host.
 //
-// A thread runs until it has to wait (barrier, warp operation, grid barrier) or polls; then the next one does. The seed decides the
-// order: 0 ascending, 1 descending, any other number a shuffle that is new at every step. A seed gives the same order every time.
+// A thread runs until it has to wait (barrier, warp operation, grid barrier) or polls; then the next one does. The seed decides
+// the order: 0 ascending, 1 descending, any other number a shuffle that is new at every step. A seed gives the same order every
+// time.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,7 @@
 
 namespace shim {
 
-constexpr size_t FENCE = 256;           // bytes around dynamic shared memory that nobody may write
+constexpr size_t FENCE = 256;  // bytes around dynamic shared memory that nobody may write
 constexpr unsigned char FENCE_BYTE = 0xA5;
 constexpr unsigned IDLE_ROUNDS = 20000;  // rounds in which every thread only polls, until they are said to wait for ever
 
@@ -109,7 +110,8 @@ inline std::string name_of(const uint3& at) {
 
 inline void fail_with(const std::string& message, const Block& block) {
     if (!launch_now->error.empty()) return;
-    launch_now->error = std::string("kernel ") + launch_now->request->kernel + ", block " + name_of(block.index) + ": " + message;
+    launch_now->error =
+        std::string("kernel ") + launch_now->request->kernel + ", block " + name_of(block.index) + ": " + message;
 }
 
 inline void suspend() { switch_context(fiber_now->context, scheduler_context); }
@@ -163,7 +165,8 @@ inline std::string describe_waits(const Block& block) {
     }
     std::string text;
     for (size_t i = 0; i < first.size(); i++)
-        text += (i ? "; threads " : "threads ") + threads_text(members[i]) + " wait in " + first[i]->waits_in + text_of(first[i]->where);
+        text += (i ? "; threads " : "threads ") + threads_text(members[i]) + " wait in " + first[i]->waits_in +
+                text_of(first[i]->where);
     if (!exited.empty()) text += "; threads " + threads_text(exited) + " have ended";
     return text;
 }
@@ -209,9 +212,11 @@ inline void finish(Block& block, Fiber& fiber) {
     if (!stacks.give(fiber.stack)) fail_with("thread " + std::to_string(fiber.linear) + " needs a larger stack", block);
     for (const WarpMeeting& meeting : block.meetings)
         if (meeting.warp == fiber.warp && (meeting.mask >> fiber.lane & 1))
-            fail_with("lane " + std::to_string(fiber.lane) + " of warp " + std::to_string(fiber.warp) + " has ended, but the mask of " +
-                          meeting.operation + " names it: " + describe_waits(block),
-                      block);
+            fail_with(
+                "lane " + std::to_string(fiber.lane) + " of warp " + std::to_string(fiber.warp) +
+                    " has ended, but the mask of " + meeting.operation + " names it: " + describe_waits(block),
+                block
+            );
     release_barrier_when_full(block);
 }
 

@@ -1,7 +1,7 @@
 // Barriers and warp operations.
 //
-// Lanes that meet in a warp operation leave their operands where the others can see them; the last one to come does the work for
-// all. What the hardware leaves undefined (a value of a lane that does not take part) is poison here.
+// Lanes that meet in a warp operation leave their operands where the others can see them; the last one to come does the work
+// for all. What the hardware leaves undefined (a value of a lane that does not take part) is poison here.
 #pragma once
 
 #include <string.h>
@@ -48,7 +48,8 @@ T shuffle(unsigned mask, const char* name, T value, int source, Where where) {
                 lanes[lane]->result = present >> from & 1 ? lanes[from]->value : poisoned<T>();
             }
         },
-        where);
+        where
+    );
     return mine.result;
 }
 
@@ -56,8 +57,7 @@ T shuffle(unsigned mask, const char* name, T value, int source, Where where) {
 template <class T, class Fold>
 unsigned vote(unsigned mask, const char* name, T value, Fold, Where where) {
     Vote<T> mine{value, 0};
-    meet_typed<Vote<T>>(
-        mask, name, mine, [](Vote<T>** lanes, unsigned present) { Fold::run(lanes, present); }, where);
+    meet_typed<Vote<T>>(mask, name, mine, [](Vote<T>** lanes, unsigned present) { Fold::run(lanes, present); }, where);
     return mine.result;
 }
 
@@ -108,7 +108,9 @@ inline void __syncwarp(unsigned mask = ~0u, SHIM_WHERE) { shim::vote(mask, "__sy
 inline unsigned __ballot_sync(unsigned mask, int p, SHIM_WHERE) {
     return shim::vote(mask, "__ballot_sync", p, shim::Ballot{}, {file, line});
 }
-inline int __any_sync(unsigned mask, int p, SHIM_WHERE) { return shim::vote(mask, "__any_sync", p, shim::Ballot{}, {file, line}) != 0; }
+inline int __any_sync(unsigned mask, int p, SHIM_WHERE) {
+    return shim::vote(mask, "__any_sync", p, shim::Ballot{}, {file, line}) != 0;
+}
 inline int __all_sync(unsigned mask, int p, SHIM_WHERE) {
     return shim::vote(mask, "__all_sync", p == 0 ? 1 : 0, shim::Ballot{}, {file, line}) == 0;
 }
@@ -138,21 +140,23 @@ T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, SHIM_WHERE
     return shim::shuffle(mask, "__shfl_up_sync", value, lane >= first + by ? static_cast<int>(lane - by) : -1, {file, line});
 }
 
-#define SHIM_REDUCE(name, expression)                                                                              \
-    struct name##_operation {                                                                                      \
-        template <class T>                                                                                         \
-        static T of(T a, T b) { return expression; }                                                               \
-    };                                                                                                             \
-    template <class T>                                                                                             \
-    T name(unsigned mask, T value, SHIM_WHERE) {                                                                   \
-        static_assert(sizeof(T) == 4, "reductions are of 32-bit integers");                                        \
-        return static_cast<T>(shim::vote(mask, #name, value, shim::Reduce<T, name##_operation>{}, {file, line}));  \
+#define SHIM_REDUCE(name, expression)                                                                             \
+    struct name##_operation {                                                                                     \
+        template <class T>                                                                                        \
+        static T of(T a, T b) {                                                                                   \
+            return expression;                                                                                    \
+        }                                                                                                         \
+    };                                                                                                            \
+    template <class T>                                                                                            \
+    T name(unsigned mask, T value, SHIM_WHERE) {                                                                  \
+        static_assert(sizeof(T) == 4, "reductions are of 32-bit integers");                                       \
+        return static_cast<T>(shim::vote(mask, #name, value, shim::Reduce<T, name##_operation>{}, {file, line})); \
     }
 
 SHIM_REDUCE(__reduce_add_sync, a + b)
 SHIM_REDUCE(__reduce_min_sync, a < b ? a : b)
 SHIM_REDUCE(__reduce_max_sync, a > b ? a : b)
-SHIM_REDUCE(__reduce_and_sync, a & b)
+SHIM_REDUCE(__reduce_and_sync, a& b)
 SHIM_REDUCE(__reduce_or_sync, a | b)
 SHIM_REDUCE(__reduce_xor_sync, a ^ b)
 #undef SHIM_REDUCE

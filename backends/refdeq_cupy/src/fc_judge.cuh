@@ -1,16 +1,18 @@
-// Residual and scale of an evaluation by the pinned tree of S-2, and the decision of S-3. Every block does all of it for itself,
-// in the same order, and so decides the same without asking anybody.
+// Residual and scale of an evaluation by the pinned tree of S-2, and the decision of S-3. The first block does this while the
+// others add columns, and leaves its verdict for all of them to read after the barrier.
 #pragma once
 
 #include "fc_layout.cuh"
 #include "strict.cuh"
 
-// Stage elements of f and of its argument, from `first` on.
+// Stage elements of f and of its argument, from `first` on. The two warps that walk along them leave it to the others, if any.
 __device__ inline void stage_values(const Solve& s, Shared& m, long long first, REAL* buffer) {
     const REAL *f = s.f(), *z = s.argument();
-    for (int i = threadIdx.x; i < CHUNK && first + i < s.n(); i += blockDim.x) {
+    const int idle = blockDim.x > 64 ? 64 : 0;
+    if (threadIdx.x < idle) return;
+    for (int i = threadIdx.x - idle; i < VALUES && first + i < s.n(); i += blockDim.x - idle) {
         buffer[i] = f[first + i];
-        buffer[CHUNK + i] = z[first + i];
+        buffer[VALUES + i] = z[first + i];
     }
 }
 
@@ -19,7 +21,7 @@ __device__ inline void stage_values(const Solve& s, Shared& m, long long first, 
 __device__ inline double go_on(const Solve& s, const REAL* buffer, int many, bool is_scale, double lane) {
     const bool is_linf = s.choice[IS_LINF];
     for (int i = threadIdx.x % 32; i < many; i += 32) {
-        const double value = buffer[i], distance = value - (double)buffer[CHUNK + i];
+        const double value = buffer[i], distance = value - (double)buffer[VALUES + i];
         const double term = is_scale ? value : distance;
         if (is_linf) {
             const double size = fabs(term);
@@ -50,12 +52,12 @@ __device__ inline void measure(const Solve& s, Shared& m) {
     const int warp = threadIdx.x / 32;
     double lane = 0;
     stage_values(s, m, 0, m.pool);
-    for (long long first = 0; first < s.n(); first += CHUNK) {
-        REAL* buffer = m.pool + (first / CHUNK & 1) * 2 * CHUNK;
+    for (long long first = 0; first < s.n(); first += VALUES) {
+        REAL* buffer = m.pool + (first / VALUES & 1) * 2 * VALUES;
         __syncthreads();  // what is staged is there, and nobody reads the other buffer any more
-        if (first + CHUNK < s.n()) stage_values(s, m, first + CHUNK, m.pool + (first / CHUNK + 1 & 1) * 2 * CHUNK);
+        if (first + VALUES < s.n()) stage_values(s, m, first + VALUES, m.pool + (first / VALUES + 1 & 1) * 2 * VALUES);
         const long long left = s.n() - first;
-        if (warp < 2) lane = go_on(s, buffer, left < CHUNK ? (int)left : CHUNK, warp == 1, lane);
+        if (warp < 2) lane = go_on(s, buffer, left < VALUES ? (int)left : VALUES, warp == 1, lane);
     }
     if (warp < 2) m.lane[threadIdx.x] = lane;
     __syncthreads();
@@ -64,14 +66,13 @@ __device__ inline void measure(const Solve& s, Shared& m) {
     __syncthreads();
 }
 
-// Whether the lowest of the last w residuals is not below q times the lowest before them (S-3). A ring keeps the w + 1 last; the
-// place of the newest is not read, because the first block is writing it.
+// Whether the lowest of the last w residuals is not below q times the lowest before them (S-3). A ring keeps the w + 1 last.
 __device__ inline bool is_stagnated(const Solve& s, Shared& m) {
     const long long window = s.choice[WINDOW], made = m.control[MADE];
     if (window == 0) return false;
     double* recent = s.numbers + s.choice[RECENT_AT];
     const double distance = m.measure[DISTANCE];
-    if (blockIdx.x == 0) recent[(made - 1) % (window + 1)] = distance;
+    recent[(made - 1) % (window + 1)] = distance;
     if (made == 1) m.measure[OLDER] = strict_infinity();
     if (made <= window) return false;
     const double leaving = recent[(made - 1 - window) % (window + 1)];
@@ -97,31 +98,22 @@ __device__ inline int decided(const Solve& s, Shared& m) {
     return m.control[MADE] >= s.choice[MAX_EVAL] ? 2 : 0;
 }
 
-// Judge the evaluation that the last step finished; return whether it was the last of its sample. The first block writes what is
-// known of it, every block its elements of the argument (S-4).
-__device__ inline bool judge(const Solve& s, Shared& m) {
+// Judge the evaluation that the last step finished, by the first block; leave the verdict, and write what is known of it.
+__device__ inline void judge(const Solve& s, Shared& m) {
     const long long sample = m.control[SAMPLE], made = m.control[MADE], batch = s.choice[BATCH];
-    measure(s, m);
-    if (threadIdx.x == 0) {
-        const int status = decided(s, m);
-        m.is_final = status != 0;
-        if (blockIdx.x == 0) {
-            if (s.choice[TRACE_RESIDUAL] >= 0) {
-                s.numbers[s.choice[TRACE_RESIDUAL] + (made - 1) * batch + sample] = m.measure[DISTANCE];
-                s.numbers[s.choice[TRACE_SCALE] + (made - 1) * batch + sample] = m.measure[SCALE];
-            }
-            if (status != 0) {
-                s.numbers[sample] = m.measure[DISTANCE];
-                s.numbers[batch + sample] = m.measure[SCALE];
-                s.counter(STATUS, sample) = status;
-                s.counter(N_EVAL, sample) = made;
-                s.counter(EVALUATIONS, sample) = m.control[COUNT];
-            }
-        }
+    if (made > 0) measure(s, m);
+    if (threadIdx.x != 0) return;
+    const int status = made > 0 ? decided(s, m) : 0;
+    s.words[VERDICT_AT] = status;
+    if (made > 0 && s.choice[TRACE_RESIDUAL] >= 0) {
+        s.numbers[s.choice[TRACE_RESIDUAL] + (made - 1) * batch + sample] = m.measure[DISTANCE];
+        s.numbers[s.choice[TRACE_SCALE] + (made - 1) * batch + sample] = m.measure[SCALE];
     }
-    __syncthreads();
-    if (!m.is_final) return false;
-    const long long end = s.first_of(blockIdx.x + 1);
-    for (long long i = s.first_of(blockIdx.x) + threadIdx.x; i < end; i += blockDim.x) s.state[sample * s.n() + i] = s.argument()[i];
-    return true;
+    if (status != 0) {
+        s.numbers[sample] = m.measure[DISTANCE];
+        s.numbers[batch + sample] = m.measure[SCALE];
+        s.counter(STATUS, sample) = status;
+        s.counter(N_EVAL, sample) = made;
+        s.counter(EVALUATIONS, sample) = m.control[COUNT];
+    }
 }

@@ -8,13 +8,14 @@ enum Choice {
     TRACE_R, TRACE_A, TRACE_LINEAR, TRACE_ACTIVATED, TRACE_MASK, CHOICES
 };
 enum Limit { RTOL, ATOL, EPS, DIVERGENCE, RATIO, LIMITS };
-enum Control { SAMPLE, MADE, COUNT, PHASE, TOTAL, USED, IS_FRESH, LENGTH, CONTROLS };
+enum Control { SAMPLE, MADE, COUNT, PHASE, TOTAL, USED, IS_FRESH, LENGTH, DIFFERENT, CONTROLS };
 enum Phase { RUN, NEXT, DONE };
 enum Measure { FIRST, OLDER, DISTANCE, SCALE, MEASURES };
 enum Counter { STATUS, N_EVAL, EVALUATIONS, SENT, NONZERO, MACS, WHOLE, QUIET };
 
 constexpr int WORK_ROWS = 6, LARGEST_GRID = 1024, CHUNK = 1024;
-constexpr int COUNT_AT = 64, NONZERO_AT = COUNT_AT + LARGEST_GRID, INDEX_AT = COUNT_AT + 2 * LARGEST_GRID;
+constexpr int VERDICT_AT = 64, COUNT_AT = 96, NONZERO_AT = COUNT_AT + LARGEST_GRID, INDEX_AT = COUNT_AT + 2 * LARGEST_GRID;
+constexpr int POOL = 32768 / sizeof(REAL) < 8 * CHUNK ? 32768 / sizeof(REAL) : 8 * CHUNK, VALUES = POOL / 4;
 constexpr unsigned EVERY_LANE = 0xFFFFFFFFu;
 
 // Arguments of a solve. Only `choice`, `limit`, `weight` and `fixed` are never written; the first two are copies in shared memory,
@@ -52,7 +53,7 @@ struct Solve {
 
 // Shared memory of a block.
 struct Shared {
-    REAL pool[4 * CHUNK];        // two buffers of factors, or two of f and its argument
+    REAL pool[POOL];             // two buffers of factors, or two of f and its argument
     int column[2 * CHUNK];       // two buffers
     int offset[LARGEST_GRID + 1];  // entries of all lists before that of a block
     int warp_count[32];
@@ -60,7 +61,7 @@ struct Shared {
     long long control[CONTROLS];
     double measure[MEASURES];
     int nonzero;
-    int is_final;
+    int is_first;
     long long choice[CHOICES];
     double limit[LIMITS];
 };

@@ -1,5 +1,6 @@
-// Second half of a round: finish the evaluation from its sums, step, and gate the argument of the evaluation that would follow.
-// What is decided here is written beside what it would replace: only the next round knows whether there is another evaluation.
+// Second half of a round: read the verdict over the evaluation before; go on to the next sample, or commit the gate of this
+// evaluation, finish it from its sums, step, and gate the argument of the one that would follow. What is decided here about that
+// one is written beside what it would replace: only the next verdict tells whether it is made.
 #pragma once
 
 #include "fc_activations.cuh"
@@ -8,6 +9,28 @@
 // A value that depends on x, or a parameter, of this sample; null where the cell has none.
 __device__ inline const REAL* operand(const Solve& s, Choice at, Choice step, long long sample) {
     return s.choice[at] < 0 ? nullptr : s.fixed + s.choice[at] + sample * s.choice[step];
+}
+
+// Mask and reference of a block's elements (D-2 to D-5, D-10). It was decided what is sent when the argument was made, but only now
+// is it known that this argument is evaluated. The first block counts (C-1, C-3).
+__device__ inline void commit_gate(const Solve& s, const Shared& m) {
+    const long long n = s.n(), sample = m.control[SAMPLE], end = s.first_of(blockIdx.x + 1), total = m.control[TOTAL];
+    const bool is_start = s.choice[IS_DENSE_START] && m.control[COUNT] == 0, by_sample = s.choice[BY_SAMPLE];
+    const REAL* entry = operand(s, ENTRY_AT, ENTRY_STEP, sample);
+    REAL* r = s.state + s.choice[R_AT] + sample * n;
+    for (long long i = s.first_of(blockIdx.x) + threadIdx.x; i < end; i += blockDim.x) {
+        const bool is_sent = is_start || (by_sample ? total > 0 : s.flags[s.choice[FIRED_AT] + i] != 0);
+        s.flags[sample * n + i] = is_sent;
+        if (is_sent || s.choice[IS_ALWAYS]) r[i] = entry == nullptr ? s.next()[i] : s.next()[i] + entry[i];
+    }
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        const long long sent = is_start || (by_sample && total > 0) ? n : total;
+        s.counter(SENT, sample) += sent;
+        s.counter(NONZERO, sample) += sent > 0 ? m.control[DIFFERENT] : 0;
+        s.counter(MACS, sample) += (m.control[IS_FRESH] ? n : sent) * n;
+        s.counter(WHOLE, sample) += m.control[USED] == n;
+        s.counter(QUIET, sample) += m.control[USED] == 0;
+    }
 }
 
 // Accumulator of an output after its sums (D-6, N-7).
@@ -115,21 +138,30 @@ __device__ inline void step_elements(const Solve& s, Shared& m, bool is_first) {
     }
 }
 
+// The argument of the last evaluation is what a sample returns (S-4).
+__device__ inline void return_argument(const Solve& s, const Shared& m) {
+    const long long end = s.first_of(blockIdx.x + 1);
+    REAL* z = s.state + m.control[SAMPLE] * s.n();
+    for (long long i = s.first_of(blockIdx.x) + threadIdx.x; i < end; i += blockDim.x) z[i] = s.argument()[i];
+}
+
 __device__ inline void step(const Solve& s, Shared& m) {
     if (m.control[PHASE] == DONE) return;
-    const bool is_first = m.control[PHASE] == NEXT;
-    __syncthreads();  // everybody knows, before the first thread goes on
+    if (threadIdx.x == 0) m.is_first = m.control[PHASE] == NEXT || s.words[VERDICT_AT] != 0;
+    __syncthreads();
+    const bool is_first = m.is_first;  // of its sample, the evaluation that will be gated
+    if (is_first && m.control[PHASE] == RUN) return_argument(s, m);
+    if (!is_first && s.choice[IS_GATED]) commit_gate(s, m);
+    __syncthreads();
     if (threadIdx.x == 0 && is_first) {
         const long long sample = ++m.control[SAMPLE];
         m.control[PHASE] = sample < s.choice[BATCH] ? RUN : DONE;
         m.control[MADE] = 0;
         m.control[COUNT] = sample < s.choice[BATCH] ? s.counter(EVALUATIONS, sample) : 0;
     }
+    if (threadIdx.x == 0 && !is_first) m.control[COUNT]++;  // the gate is that of the evaluation after the one that is finished
     __syncthreads();
     if (m.control[PHASE] == DONE) return;
-    // the gate is that of the evaluation after the one that is finished here
-    if (threadIdx.x == 0 && !is_first) m.control[COUNT]++;
-    __syncthreads();
     step_elements(s, m, is_first);
     __syncthreads();
     if (threadIdx.x == 0 && !is_first) m.control[MADE]++;

@@ -48,42 +48,20 @@ __device__ inline long long place_of(const Solve& s, const Shared& m, int entry)
     return s.first_of(low) + (entry - m.offset[low]);
 }
 
-// What the coming evaluation does, into `m.control`; the first block counts it (C-1, C-3).
+// What the coming evaluation does, into `m.control`.
 __device__ inline void plan_evaluation(const Solve& s, Shared& m) {
-    const long long n = s.n(), sample = m.control[SAMPLE], count = m.control[COUNT], refresh = s.choice[REFRESH];
-    const bool is_gated = s.choice[IS_GATED], is_start = is_gated && s.choice[IS_DENSE_START] && count == 0;
+    const long long n = s.n(), count = m.control[COUNT], refresh = s.choice[REFRESH], total = m.offset[gridDim.x];
+    const bool is_start = s.choice[IS_DENSE_START] && count == 0;
     const bool is_refresh = refresh > 0 && count > 0 && count % refresh == 0;
-    const bool is_fresh = !is_gated || is_start || is_refresh;
-    const long long total = m.offset[gridDim.x];
-    const bool is_any = s.choice[BY_SAMPLE] && total > 0;
-    const long long sent = !is_gated ? 0 : is_start || is_any ? n : total, used = is_fresh || is_any ? n : total;
+    const bool is_fresh = !s.choice[IS_GATED] || is_start || is_refresh, is_any = s.choice[BY_SAMPLE] && total > 0;
+    const long long used = is_fresh || is_any ? n : total;
     // one part for each eight columns at most, so that short lists are not cut to pieces
     const long long splits = s.choice[SPLITS], share = (used + splits - 1) / splits;
     m.control[TOTAL] = total;
     m.control[USED] = used;
     m.control[IS_FRESH] = is_fresh;
     m.control[LENGTH] = splits == 1 ? used : (share + 7) / 8 * 8;
-    if (blockIdx.x == 0) {
-        s.counter(SENT, sample) += sent;
-        s.counter(NONZERO, sample) += is_gated && (sent > 0) ? m.nonzero : 0;
-        s.counter(MACS, sample) += (is_fresh ? n : sent) * n;
-        s.counter(WHOLE, sample) += used == n;
-        s.counter(QUIET, sample) += used == 0;
-    }
-}
-
-// Mask and reference of a block's elements (D-2 to D-5, D-10). It was decided what is sent when the argument was made, but only now
-// is it known that this argument is evaluated.
-__device__ inline void commit_gate(const Solve& s, const Shared& m) {
-    const long long sample = m.control[SAMPLE], end = s.first_of(blockIdx.x + 1);
-    const bool is_start = s.choice[IS_DENSE_START] && m.control[COUNT] == 0, is_any = m.control[TOTAL] > 0;
-    const REAL* entry = s.choice[ENTRY_AT] < 0 ? nullptr : s.fixed + s.choice[ENTRY_AT] + sample * s.choice[ENTRY_STEP];
-    REAL* r = s.state + s.choice[R_AT] + sample * s.n();
-    for (long long i = s.first_of(blockIdx.x) + threadIdx.x; i < end; i += blockDim.x) {
-        const bool is_sent = is_start || (s.choice[BY_SAMPLE] ? is_any : s.flags[s.choice[FIRED_AT] + i] != 0);
-        s.flags[sample * s.n() + i] = is_sent;
-        if (is_sent || s.choice[IS_ALWAYS]) r[i] = entry == nullptr ? s.next()[i] : s.next()[i] + entry[i];
-    }
+    m.control[DIFFERENT] = blockIdx.x == 0 ? m.nonzero : 0;
 }
 
 // Stage columns of the list and their factors, entries `first` to `last`.
@@ -149,11 +127,13 @@ __device__ inline void run_job(const Solve& s, Shared& m, long long tile, long l
     }
 }
 
-// All jobs, shared out among the blocks.
+// All jobs, shared out among the blocks; the first one has something else to do, unless it is the only one.
 __device__ inline void run_jobs(const Solve& s, Shared& m) {
     const long long used = m.control[USED], tiles = (s.n() + s.choice[TILE] - 1) / s.choice[TILE];
     const long long parts = used == 0 ? 0 : (used + m.control[LENGTH] - 1) / m.control[LENGTH];
-    for (long long job = blockIdx.x; job < tiles * parts; job += gridDim.x) {
+    const int idle = gridDim.x > 1 ? 1 : 0;
+    if (blockIdx.x < idle) return;
+    for (long long job = blockIdx.x - idle; job < tiles * parts; job += gridDim.x - idle) {
         if (!s.choice[IS_FAST]) {
             run_job<false, 1>(s, m, job % tiles, job / tiles);
         } else if (s.choice[WIDTH] == 4) {
@@ -164,18 +144,15 @@ __device__ inline void run_jobs(const Solve& s, Shared& m) {
     }
 }
 
-// First half of a round: judge what is finished, then add the columns of the next evaluation to what it begins from.
+// First half of a round: the first block judges the evaluation that is finished, while the others add the columns of the next to
+// what it begins from; if there is none, these sums are forgotten.
 __device__ inline void add_columns(const Solve& s, Shared& m) {
     if (m.control[PHASE] != RUN) return;
-    if (m.control[MADE] > 0 && judge(s, m)) {
-        if (threadIdx.x == 0) m.control[PHASE] = NEXT;
-        __syncthreads();
-        return;
-    }
     place_lists(s, m);
     if (threadIdx.x == 0) plan_evaluation(s, m);
     __syncthreads();
-    if (s.choice[IS_GATED]) commit_gate(s, m);
     run_jobs(s, m);
+    __syncthreads();  // nobody reads the buffers of the last job
+    if (blockIdx.x == 0) judge(s, m);
     __syncthreads();
 }

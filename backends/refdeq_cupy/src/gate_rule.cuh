@@ -12,7 +12,9 @@ enum FeedbackFormat { TO_FLOAT16 = 0, TO_BFLOAT16 = 1 };
 __device__ __forceinline__ REAL difference_of(REAL u, REAL r, int delta_dtype) {
     if (delta_dtype == FLOAT32) return static_cast<REAL>(static_cast<float>(u) - static_cast<float>(r));
     if (delta_dtype == FLOAT16)
-        return static_cast<REAL>(round_to_float16(round_to_float16(static_cast<double>(u)) - round_to_float16(static_cast<double>(r))));
+        return static_cast<REAL>(
+            round_to_float16(round_to_float16(static_cast<double>(u)) - round_to_float16(static_cast<double>(r)))
+        );
     return u - r;
 }
 

@@ -32,8 +32,8 @@ extern "C" __global__ void gate_decide(
 
 // Second half: the group's decision, then D-3 and D-4 from the differences in d.
 extern "C" __global__ void gate_share(
-    const int* rows, long long count, long long n, long long groups, const REAL* u, const int* group, const int* any, int memory,
-    int feedback_format, REAL* r, unsigned char* mask, REAL* d
+    const int* rows, long long count, long long n, long long groups, const REAL* u, const int* group, const int* any,
+    int memory, int feedback_format, REAL* r, unsigned char* mask, REAL* d
 ) {
     FLAT_LOOP(i, count * n) {
         const Element element = element_of(rows, n, i);
@@ -68,8 +68,8 @@ extern "C" __global__ void count_nonzero(const int* rows, long long count, long 
     if (threadIdx.x == 0) out[sample] = total;
 }
 
-// Ascending list of the sent elements of a sample. The block takes 128 elements at a time: a ballot orders them inside a warp, the
-// counts of the warps before it order the warps. One block of 128 threads for each entry.
+// Ascending list of the sent elements of a sample. The block takes 128 elements at a time: a ballot orders them inside a warp,
+// the counts of the warps before it order the warps. One block of 128 threads for each entry.
 extern "C" __global__ void list_sent(
     const int* rows, long long count, long long n, const unsigned char* mask, int* index, int* length
 ) {

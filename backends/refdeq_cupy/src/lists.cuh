@@ -2,7 +2,7 @@
 #pragma once
 
 // Goes over 0 <= i < total with any grid and block.
-#define FLAT_LOOP(i, total)                                                                   \
+#define FLAT_LOOP(i, total)                                                                        \
     for (long long i = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x; i < (total); \
          i += static_cast<long long>(gridDim.x) * blockDim.x)
 

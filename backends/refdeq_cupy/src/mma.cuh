@@ -1,9 +1,10 @@
-// Products of small matrices by a warp: mma.sync of bfloat16 with sums in float32, and ldmatrix to bring fragments from shared memory.
+// Products of small matrices by a warp: mma.sync of bfloat16 with sums in float32, and ldmatrix to bring fragments from shared
+// memory.
 //
 // Fragments as in the PTX ISA, with g = lane / 4 and t = lane % 4; a word holds two neighbours, the first in its low half:
-//   a (16 x 16, rows):    a[0] row g, columns 2t, 2t+1; a[1] row g+8; a[2] row g, columns 2t+8, 2t+9; a[3] row g+8, these columns
-//   b (16 x 8, columns):  b[0] rows 2t, 2t+1 of column g; b[1] rows 2t+8, 2t+9
-//   c (16 x 8):           c[0], c[1] row g, columns 2t, 2t+1; c[2], c[3] row g+8
+//   a (16 x 16, rows):    a[0] row g, columns 2t, 2t+1; a[1] row g+8; a[2] row g, columns 2t+8, 2t+9; a[3] row g+8, these
+//   columns b (16 x 8, columns):  b[0] rows 2t, 2t+1 of column g; b[1] rows 2t+8, 2t+9 c (16 x 8):           c[0], c[1] row g,
+//   columns 2t, 2t+1; c[2], c[3] row g+8
 #pragma once
 
 #ifdef CUDA_CPU_SHIM
@@ -17,7 +18,8 @@ struct MmaOperands {
 
 inline float half_of(unsigned word, int which) { return __uint_as_float(which ? word & 0xFFFF0000u : word << 16); }
 
-// Every sum of 16 products is formed in float64 and rounded once together with c; the hardware fixes its own order and truncation.
+// Every sum of 16 products is formed in float64 and rounded once together with c; the hardware fixes its own order and
+// truncation.
 inline void multiply_fragments(MmaOperands** lanes, unsigned) {
     float left[16][16], right[16][8];
     for (int lane = 0; lane < 32; lane++) {
@@ -82,20 +84,25 @@ __device__ __forceinline__ void mma_m16n8k16_bf16(float c[4], const unsigned a[4
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])
+    );
 }
 
-// Four matrices of 8 x 8 halves of words: lane l gives the address of row l % 8 of matrix l / 8 and gets, of matrix i, the columns
-// 2t, 2t+1 of row g in r[i] (turned: the rows 2t, 2t+1 of column g).
+// Four matrices of 8 x 8 halves of words: lane l gives the address of row l % 8 of matrix l / 8 and gets, of matrix i, the
+// columns 2t, 2t+1 of row g in r[i] (turned: the rows 2t, 2t+1 of column g).
 __device__ __forceinline__ void ldmatrix_x4(unsigned r[4], const void* row) {
     const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(from) : "memory");
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(from)
+                 : "memory");
 }
 __device__ __forceinline__ void ldmatrix_x4_trans(unsigned r[4], const void* row) {
     const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(from) : "memory");
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(from)
+                 : "memory");
 }
 
 #endif

@@ -9,9 +9,7 @@ extern "C" __global__ void fill_flags(const int* rows, long long count, long lon
     FLAT_LOOP(i, count * n) out[element_of(rows, n, i).at(n)] = static_cast<unsigned char>(value);
 }
 
-extern "C" __global__ void clear_words(long long count, int* out) {
-    FLAT_LOOP(i, count) out[i] = 0;
-}
+extern "C" __global__ void clear_words(long long count, int* out) { FLAT_LOOP(i, count) out[i] = 0; }
 
 extern "C" __global__ void copy(const int* rows, long long count, long long n, const REAL* x, REAL* out) {
     FLAT_LOOP(i, count * n) {
@@ -57,8 +55,8 @@ extern "C" __global__ void move(
     }
 }
 
-// Tiles of 32 x 32, read and written in whole lines; the 33rd column keeps lanes that read a column on different banks. Blocks of
-// (32, 8) threads; grid (tiles across, tiles down).
+// Tiles of 32 x 32, read and written in whole lines; the 33rd column keeps lanes that read a column on different banks. Blocks
+// of (32, 8) threads; grid (tiles across, tiles down).
 extern "C" __global__ void transpose(int height, int width, const REAL* x, REAL* out) {
     __shared__ REAL tile[32][33];
     const int column = blockIdx.x * 32 + threadIdx.x, row = blockIdx.y * 32 + threadIdx.y;

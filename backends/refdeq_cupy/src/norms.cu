@@ -1,5 +1,5 @@
-// Norms and inner products by the pinned tree of S-2: 32 lanes of ascending stride, then the lanes in ascending order. A warp for each
-// entry, so that a lane of the tree is a lane of the warp. Linear combinations in float64, rounded once (S-7, S-8).
+// Norms and inner products by the pinned tree of S-2: 32 lanes of ascending stride, then the lanes in ascending order. A warp
+// for each entry, so that a lane of the tree is a lane of the warp. Linear combinations in float64, rounded once (S-7, S-8).
 #include "lists.cuh"
 
 __device__ __forceinline__ double larger(double a, double b) { return b > a || b != b ? b : a; }
@@ -57,8 +57,8 @@ extern "C" __global__ void inner(
 
 // Where the weight is 0 nothing is read: a column that was never written stays out.
 extern "C" __global__ void combine_add(
-    const int* rows, long long count, long long n, long long columns, long long which, const REAL* column, const double* weights,
-    double* total
+    const int* rows, long long count, long long n, long long columns, long long which, const REAL* column,
+    const double* weights, double* total
 ) {
     FLAT_LOOP(i, count * n) {
         const Element element = element_of(rows, n, i);

@@ -1,8 +1,9 @@
 // Rounding of float64 to the narrow formats of the delta rule (D-1, D-4): to nearest, ties to even, subnormals kept.
 #pragma once
 
-// To `digits` significant bits, on a grid never finer than 2**least. Adding 1.5 * 2**(52 + g) leaves no room for bits below 2**g, so
-// that the addition rounds; the sign is put back because a sum that cancels is +0. From `limit` on the result is infinite.
+// To `digits` significant bits, on a grid never finer than 2**least. Adding 1.5 * 2**(52 + g) leaves no room for bits below
+// 2**g, so that the addition rounds; the sign is put back because a sum that cancels is +0. From `limit` on the result is
+// infinite.
 __device__ __forceinline__ double round_to_grid(double x, int digits, int least, double limit) {
     if (x != x) return x;
     const double size = fabs(x);
@@ -20,4 +21,6 @@ __device__ __forceinline__ double round_to_grid(double x, int digits, int least,
 __device__ __forceinline__ double round_to_float16(double x) { return round_to_grid(x, 11, -24, 65536.0); }
 
 // 2**128 is the first power of two that is not a bfloat16.
-__device__ __forceinline__ double round_to_bfloat16(double x) { return round_to_grid(x, 8, -133, 340282366920938463463374607431768211456.0); }
+__device__ __forceinline__ double round_to_bfloat16(double x) {
+    return round_to_grid(x, 8, -133, 340282366920938463463374607431768211456.0);
+}

@@ -1,5 +1,5 @@
-// Strict activations (N-8): the formulas of refdeq.scalar, term by term, in float64. Only + - * / and floor, never contracted (the
-// options of both compilers see to it), so that every machine computes the same bits; a float32 result is rounded once.
+// Strict activations (N-8): the formulas of refdeq.scalar, term by term, in float64. Only + - * / and floor, never contracted
+// (the options of both compilers see to it), so that every machine computes the same bits; a float32 result is rounded once.
 #pragma once
 
 __device__ __forceinline__ double strict_nan() { return __longlong_as_double(0x7FF8000000000000ll); }
@@ -17,8 +17,7 @@ __device__ inline double strict_exp(double x) {
     t = t - whole * 1.42860682030941723212e-6;
     const double tt = t * t;
     const double p = t * ((1.26177193074810590878e-4 * tt + 3.02994407707441961300e-2) * tt + 9.99999999999999999910e-1);
-    const double q =
-        ((3.00198505138664455042e-6 * tt + 2.52448340349684104192e-3) * tt + 2.27265548208155028766e-1) * tt + 2.0;
+    const double q = ((3.00198505138664455042e-6 * tt + 2.52448340349684104192e-3) * tt + 2.27265548208155028766e-1) * tt + 2.0;
     const double y = 1.0 + 2.0 * (p / (q - p));
     const int n = static_cast<int>(whole);
     const int half = n >> 1;  // rounds down, also below zero

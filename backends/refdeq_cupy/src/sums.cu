@@ -1,5 +1,6 @@
-// Sums of linear nodes. Every output adds its terms in ascending order, starting from what it holds: strict order rounds product and
-// sum (N-6), fast order has one fused multiply-add per term, in the same order (N-7). The two differ in `add_product` only.
+// Sums of linear nodes. Every output adds its terms in ascending order, starting from what it holds: strict order rounds
+// product and sum (N-6), fast order has one fused multiply-add per term, in the same order (N-7). The two differ in
+// `add_product` only.
 #include "lists.cuh"
 
 __device__ __forceinline__ float multiply_add(float x, float y, float z) { return __fmaf_rn(x, y, z); }
@@ -11,7 +12,8 @@ __device__ __forceinline__ REAL add_product(REAL total, REAL weight, REAL value)
     return total + weight * value;
 }
 
-// Listed columns: 128 entries of the list are staged at a time. Blocks of 128 threads, one output each; grid (tiles of outputs, any).
+// Listed columns: 128 entries of the list are staged at a time. Blocks of 128 threads, one output each; grid (tiles of outputs,
+// any).
 template <bool FUSED>
 __device__ __forceinline__ void add_listed(
     const int* rows, long long count, long long inner, long long n, const REAL* d, const int* index, const int* length,
@@ -70,8 +72,9 @@ __device__ __forceinline__ void add_dense(
 // out[b, p] = left[b, left_pick[p]] @ right[b, right_pick[p]]; steps are elements per sample, 0 for a parameter. Flat.
 template <bool FUSED>
 __device__ __forceinline__ void multiply_matrices(
-    const int* rows, long long count, long long products, long long height, long long inner, long long width, long long left_step,
-    const long long* left_pick, const REAL* left, long long right_step, const long long* right_pick, const REAL* right, REAL* out
+    const int* rows, long long count, long long products, long long height, long long inner, long long width,
+    long long left_step, const long long* left_pick, const REAL* left, long long right_step, const long long* right_pick,
+    const REAL* right, REAL* out
 ) {
     const long long n = products * height * width;
     FLAT_LOOP(item, count * n) {
@@ -120,35 +123,35 @@ __device__ __forceinline__ void add_convolution(
     }
 }
 
-#define SUMS(suffix, FUSED)                                                                                                       \
-    extern "C" __global__ void gemm_listed##suffix(                                                                               \
-        const int* rows, long long count, long long inner, long long n, const REAL* d, const int* index, const int* length,       \
-        const REAL* weight, REAL* a                                                                                               \
-    ) {                                                                                                                           \
-        add_listed<FUSED>(rows, count, inner, n, d, index, length, weight, a);                                                    \
-    }                                                                                                                             \
-    extern "C" __global__ void gemm_dense##suffix(                                                                                \
-        const int* rows, long long count, long long inner, long long n, const REAL* d, const REAL* weight, REAL* a                \
-    ) {                                                                                                                           \
-        add_dense<FUSED>(rows, count, inner, n, d, weight, a);                                                                    \
-    }                                                                                                                             \
-    extern "C" __global__ void matmul##suffix(                                                                                    \
-        const int* rows, long long count, long long products, long long height, long long inner, long long width,                 \
-        long long left_step, const long long* left_pick, const REAL* left, long long right_step, const long long* right_pick,     \
-        const REAL* right, REAL* out                                                                                              \
-    ) {                                                                                                                           \
-        multiply_matrices<FUSED>(                                                                                                 \
-            rows, count, products, height, inner, width, left_step, left_pick, left, right_step, right_pick, right, out           \
-        );                                                                                                                        \
-    }                                                                                                                             \
-    extern "C" __global__ void conv##suffix(                                                                                      \
-        const int* rows, long long count, int channels, int height, int width, int outputs, int out_height, int out_width,        \
-        int kernel_h, int kernel_w, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int group,  \
-        int has_mask, const REAL* d, const unsigned char* mask, const REAL* weight, REAL* a                                       \
-    ) {                                                                                                                           \
-        const Convolution at = {channels, height,   width, outputs, out_height, out_width,  kernel_h,   kernel_w,                 \
-                                stride_h, stride_w, pad_h, pad_w,   dilation_h, dilation_w, group};                               \
-        add_convolution<FUSED>(rows, count, at, has_mask, d, mask, weight, a);                                                    \
+#define SUMS(suffix, FUSED)                                                                                                   \
+    extern "C" __global__ void gemm_listed##suffix(                                                                           \
+        const int* rows, long long count, long long inner, long long n, const REAL* d, const int* index, const int* length,   \
+        const REAL* weight, REAL* a                                                                                           \
+    ) {                                                                                                                       \
+        add_listed<FUSED>(rows, count, inner, n, d, index, length, weight, a);                                                \
+    }                                                                                                                         \
+    extern "C" __global__ void gemm_dense##suffix(                                                                            \
+        const int* rows, long long count, long long inner, long long n, const REAL* d, const REAL* weight, REAL* a            \
+    ) {                                                                                                                       \
+        add_dense<FUSED>(rows, count, inner, n, d, weight, a);                                                                \
+    }                                                                                                                         \
+    extern "C" __global__ void matmul##suffix(                                                                                \
+        const int* rows, long long count, long long products, long long height, long long inner, long long width,             \
+        long long left_step, const long long* left_pick, const REAL* left, long long right_step, const long long* right_pick, \
+        const REAL* right, REAL* out                                                                                          \
+    ) {                                                                                                                       \
+        multiply_matrices<FUSED>(                                                                                             \
+            rows, count, products, height, inner, width, left_step, left_pick, left, right_step, right_pick, right, out       \
+        );                                                                                                                    \
+    }                                                                                                                         \
+    extern "C" __global__ void conv##suffix(                                                                                  \
+        const int* rows, long long count, int channels, int height, int width, int outputs, int out_height, int out_width,    \
+        int kernel_h, int kernel_w, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w,         \
+        int group, int has_mask, const REAL* d, const unsigned char* mask, const REAL* weight, REAL* a                        \
+    ) {                                                                                                                       \
+        const Convolution at = {channels, height,   width, outputs, out_height, out_width,  kernel_h, kernel_w,               \
+                                stride_h, stride_w, pad_h, pad_w,   dilation_h, dilation_w, group};                           \
+        add_convolution<FUSED>(rows, count, at, has_mask, d, mask, weight, a);                                                \
     }
 
 SUMS(, false)
