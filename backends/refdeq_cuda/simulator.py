@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from refdeq_cuda.simulator_linker import link, names_used
 
 __all__ = ["MAX_SHARED", "MAX_THREADS", "launch", "thread_seed"]
 
+_ONE_LAUNCH = threading.Lock()  # the simulated namespace is one for all
 MAX_THREADS = 1024
 MAX_SHARED = 227 * 1024
 
@@ -85,16 +87,16 @@ def launch(
     seed = thread_seed() if seed is None else seed
     blocks = [index for _, index in _indices(grid_size, seed)]
     threads = _indices(block_size, seed)
-    CUDA.gridDim, CUDA.blockDim, CUDA.shared.bytes = Dim3(*grid_size), Dim3(*block_size), shared
     function = link(kernel)
-    with np.errstate(all="ignore"):
+    with _ONE_LAUNCH, np.errstate(all="ignore"):
+        CUDA.gridDim, CUDA.blockDim, CUDA.shared.bytes = Dim3(*grid_size), Dim3(*block_size), shared
         if WAITING.isdisjoint(names_used(kernel)):
             _run_plainly(function, arguments, blocks, threads)
         else:
             from refdeq_cuda.simulator_threads import Scheduler
 
             Scheduler(function, arguments, blocks, threads, is_cooperative).run()
-    _check_static(kernel, shared)
+        _check_static(kernel, shared)
 
 
 def _run_plainly(function: Any, arguments: Sequence[Any], blocks: list[Dim3], threads: list[tuple[int, Dim3]]) -> None:

@@ -1,5 +1,7 @@
 """The simulator: what threads see of each other, and in which order they run."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from numba import cuda, float32, float64, int32, uint32
@@ -136,3 +138,17 @@ def test_blocks_of_a_cooperative_launch_wait_for_each_other(seed):
         out = np.full((3, 4), -9)
         launch(kernel, 4, 3, (out, *more), is_cooperative=True, seed=seed)
         assert out.tolist() == expected
+
+
+def test_launches_of_several_threads_come_one_after_the_other():
+    found = [np.zeros(64) for _ in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda out: launch(block_of_each, len(out) // 8, 8, (out,)), found))
+    assert all((out == np.arange(64) // 8).all() for out in found)
+
+
+def block_of_each(out):
+    shared = cuda.shared.array(1, int32)
+    shared[0] = cuda.blockIdx.x
+    cuda.syncthreads()
+    out[cuda.grid(1)] = shared[0]
