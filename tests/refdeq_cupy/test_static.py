@@ -13,9 +13,8 @@ from refdeq_cupy.loader import SOURCES
 from refdeq_cupy.static import compile_all
 
 
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
-def test_the_norms_compile_without_spills(arch):
-    rows = compile_all(arch, modules=("norms",))
+def test_the_norms_compile_without_spills():
+    rows = compile_all("sm_80", modules=("norms",))
     assert {row["kernel"] for row in rows} == {"residual_part", "residual_finish", "inner", "combine_add", "combine_round"}
     assert {row["dtype"] for row in rows} == {"float32", "float64"}
     for row in rows:
