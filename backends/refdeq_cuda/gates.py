@@ -75,7 +75,10 @@ def gate_share(rows, count, n, groups, u, group, any, memory, feedback_format, r
 
 @cuda.jit
 def count_sent(rows, count, n, mask, many, fan_out, position, out):
-    """Fan-out of all sent elements of a sample (C-1): each thread adds its own, then all of them add to one word."""
+    """Fan-out of all sent elements of a sample (C-1): each thread adds its own, then all of them add to one word.
+
+    The first thread alone clears the word and reads it, so that the next sample needs no barrier before.
+    """
     total = cuda.shared.array(1, int64)
     for entry in range(cuda.blockIdx.x, count, cuda.gridDim.x):
         b = rows[entry]
@@ -90,7 +93,6 @@ def count_sent(rows, count, n, mask, many, fan_out, position, out):
         cuda.syncthreads()
         if cuda.threadIdx.x == 0:
             out[b] = total[0]
-        cuda.syncthreads()
 
 
 @cuda.jit
@@ -111,21 +113,21 @@ def count_nonzero(rows, count, n, values, out):
         cuda.syncthreads()
         if cuda.threadIdx.x == 0:
             out[b] = total[0]
-        cuda.syncthreads()
 
 
 @cuda.jit
 def list_sent(rows, count, n, mask, index, length):
     """Ascending list of the sent elements of a sample: ballots within a warp, sums of their counts across the warps.
 
-    The counts have two buffers, used in turn, so that one barrier for each piece of the sample is enough.
+    The counts have two buffers, used in turn over all samples, so that one barrier for each piece of a sample is enough.
     """
     counts = cuda.shared.array((2, _WARPS), int32)
     thread = cuda.threadIdx.x
     lane, warp = thread % 32, thread // 32
+    turn = 0
     for entry in range(cuda.blockIdx.x, count, cuda.gridDim.x):
         b = rows[entry]
-        found, turn = 0, 0
+        found = 0
         for first in range(0, n, cuda.blockDim.x):
             k = first + thread
             is_sent = k < n and mask[b * n + k] != 0
@@ -143,4 +145,3 @@ def list_sent(rows, count, n, mask, index, length):
             turn = 1 - turn
         if thread == 0:
             length[b] = found
-        cuda.syncthreads()

@@ -159,6 +159,13 @@ def counts(device):
     for fan_out in (3, rng.integers(0, 9, (1, mask.shape[2]))):
         _counted(device, lambda k, a, out, f=fan_out: k.count_sent(a, f, active, out), mask)
     _counted(device, lambda k, a, out: k.count_nonzero(a, active, out), values)
+    rows, out = device.upload(np.arange(3, dtype=np.int32)), device.empty((3,), "int64")
+    device.launch("count_nonzero", 1, ROW_THREADS, [rows, 3, 300, device.upload(values), out], dtype="float32")
+    assert_same_bits(device.download(out), np.count_nonzero(values, axis=1))
+    one = [device.upload(np.array([number])) for number in (2, 0)]
+    arguments = [rows, 3, mask[0].size, device.upload(mask), 0, *one, out]
+    device.launch("count_sent", 1, ROW_THREADS, arguments)
+    assert_same_bits(device.download(out), 2 * mask.sum(axis=(1, 2)))
 
 
 def _counted(device, call, array):
@@ -170,11 +177,11 @@ def _counted(device, call, array):
 
 def lists(device):
     rng = np.random.default_rng(7)
-    for n in (1, 31, ROW_THREADS, 3 * ROW_THREADS + 7):
+    for n, blocks in ((1, 2), (31, 1), (ROW_THREADS, 2), (3 * ROW_THREADS + 7, 1)):  # one block may have several samples
         mask = rng.random((3, n)) < 0.4
         index, length = device.empty((3, n), "int32"), device.empty((3,), "int32")
         rows = np.array([0, 2], dtype=np.int32)
-        device.launch("list_sent", 2, ROW_THREADS, [device.upload(rows), 2, n, device.upload(mask), index, length])
+        device.launch("list_sent", blocks, ROW_THREADS, [device.upload(rows), 2, n, device.upload(mask), index, length])
         many = device.download(length)
         for b in rows:
             expected = np.flatnonzero(mask[b]).astype(np.int32)
