@@ -1,6 +1,6 @@
 """Residual and scale of an evaluation by the pinned tree of S-2, and the decision of S-3.
 
-Every block does all of it for itself, in the same order, and so decides the same without asking anybody.
+The first block does this while the others add columns, and leaves its verdict for all of them to read after the barrier.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numba import cuda, float64
 
 from refdeq.types import Status
 from refdeq_cuda.arithmetic import times
-from refdeq_cuda.fc_parts import ARGUMENT, VALUE, first_of, work_at
+from refdeq_cuda.fc_parts import ARGUMENT, VALUE, work_at
 from refdeq_gpu.plans import fc_layout
 
 __all__ = ["judge"]
@@ -27,16 +27,21 @@ STATUS, N_EVAL, EVALUATIONS = range(3)
 CHUNK = fc_layout.CHUNK
 RUNNING, CONVERGED, MAX_EVALUATIONS = int(Status.RUNNING), int(Status.CONVERGED), int(Status.MAX_EVAL)
 NONFINITE, DIVERGED, STAGNATED = int(Status.NONFINITE), int(Status.DIVERGED), int(Status.STAGNATED)
-FINAL = 1  # position in the words of a block
+VERDICT_AT = fc_layout.VERDICT_AT
 
 
 @cuda.jit(device=True)
 def stage_values(s, m, first, buffer):
-    """Stage elements of f and of its argument, from `first` on."""
+    """Stage elements of f and of its argument, from `first` on.
+
+    The two warps that walk along them leave it to the others, if there are any.
+    """
     n, f, z = s.choice[N], work_at(s, VALUE), work_at(s, ARGUMENT)
-    for i in range(cuda.threadIdx.x, min(CHUNK, n - first), cuda.blockDim.x):
-        m.pool[buffer + i] = s.state[f + first + i]
-        m.pool[buffer + CHUNK + i] = s.state[z + first + i]
+    idle = 64 if cuda.blockDim.x > 64 else 0
+    if cuda.threadIdx.x >= idle:
+        for i in range(cuda.threadIdx.x - idle, min(CHUNK, n - first), cuda.blockDim.x - idle):
+            m.pool[buffer + i] = s.state[f + first + i]
+            m.pool[buffer + CHUNK + i] = s.state[z + first + i]
 
 
 @cuda.jit(device=True)
@@ -95,14 +100,13 @@ def measure_evaluation(s, m):
 def is_stagnated(s, m):
     """Whether the lowest of the last w residuals is not below q times the lowest before them (S-3).
 
-    A ring keeps the w + 1 last; the place of the newest is not read, because the first block is writing it.
+    A ring keeps the w + 1 last.
     """
     window, made, ring = s.choice[WINDOW], m.control[MADE], s.choice[RECENT_AT]
     if window == 0:
         return False
     distance = m.measure[DISTANCE]
-    if cuda.blockIdx.x == 0:
-        s.numbers[ring + (made - 1) % (window + 1)] = distance
+    s.numbers[ring + (made - 1) % (window + 1)] = distance
     if made == 1:
         m.measure[OLDER] = math.inf
     if made <= window:
@@ -151,20 +155,13 @@ def record(s, m, status):
 
 @cuda.jit(device=True)
 def judge(s, m):
-    """Judge the evaluation that the last step finished; return whether it was the last of its sample.
-
-    The first block writes what is known of it, every block its elements of the argument (S-4).
-    """
-    measure_evaluation(s, m)
+    """Judge the evaluation that the last step finished, by the first block; leave the verdict."""
+    made = m.control[MADE]
+    if made > 0:
+        measure_evaluation(s, m)
     if cuda.threadIdx.x == 0:
-        status = decided(s, m)
-        m.word[FINAL] = 1 if status != RUNNING else 0
-        if cuda.blockIdx.x == 0:
+        status = RUNNING
+        if made > 0:
+            status = decided(s, m)
             record(s, m, status)
-    cuda.syncthreads()
-    if m.word[FINAL] == 0:
-        return False
-    z, argument = m.control[SAMPLE] * s.choice[N], work_at(s, ARGUMENT)
-    for i in range(first_of(s, cuda.blockIdx.x) + cuda.threadIdx.x, first_of(s, cuda.blockIdx.x + 1), cuda.blockDim.x):
-        s.state[z + i] = s.state[argument + i]
-    return True
+        s.words[VERDICT_AT] = status

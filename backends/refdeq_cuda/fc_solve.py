@@ -1,9 +1,9 @@
 """A whole solve of one fully connected cell, sample by sample: in one cooperative launch, or by two kernels in turn.
 
-A round has two halves. The first (:mod:`~refdeq_cuda.fc_sums`) judges the evaluation that is finished and adds the columns of
-the next; the second (:mod:`~refdeq_cuda.fc_step`) finishes that one, steps and gates. Between them every block must have
-written what the others read: a barrier of the grid, or the end of a kernel. Every block keeps the same account of where the
-solve is, and nothing is decided on the host.
+A round has two halves. In the first (:mod:`~refdeq_cuda.fc_sums`) one block judges the evaluation that is finished, while the
+others add the columns of the next; in the second (:mod:`~refdeq_cuda.fc_step`) all of them read the verdict, finish that
+evaluation, step and gate. Between them every block must have written what the others read: a barrier of the grid, or the end of
+a kernel. Every block keeps the same account of where the solve is, and nothing is decided on the host.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Second half of a round: finish the evaluation from its sums, step, and gate the argument of the evaluation that would follow.
+"""Second half of a round: read the verdict over the evaluation before, then begin the next sample or finish this evaluation.
 
-What is decided here is written beside what it would replace: only the next round knows whether there is another evaluation.
+To finish it is to commit its gate, form its value from its sums, step, and gate the argument of the evaluation that would
+follow. What is decided here about that one is written beside what it would replace: only the next verdict tells whether it is
+made.
 """
 
 from __future__ import annotations
@@ -31,11 +33,43 @@ __all__ = ["step"]
 (TRACE_Z, TRACE_F, TRACE_R, TRACE_A, TRACE_LINEAR, TRACE_ACTIVATED, TRACE_MASK) = (
     fc_layout.CHOICES.index(f"TRACE_{name}") for name in ("Z", "F", "R", "A", "LINEAR", "ACTIVATED", "MASK")
 )
-SAMPLE, MADE, COUNT, PHASE, TOTAL, USED, IS_FRESH, LENGTH = range(len(fc_layout.CONTROLS))
+SAMPLE, MADE, COUNT, PHASE, TOTAL, USED, IS_FRESH, LENGTH, DIFFERENT = range(len(fc_layout.CONTROLS))
 RUN, NEXT, DONE = range(len(fc_layout.PHASES))
-EVALUATIONS = fc_layout.COUNTERS.index("EVALUATIONS")
-COUNT_AT, NONZERO_AT, INDEX_AT = fc_layout.COUNT_AT, fc_layout.NONZERO_AT, fc_layout.INDEX_AT
+EVALUATIONS, SENT, NONZERO, MACS, WHOLE, QUIET = range(2, len(fc_layout.COUNTERS))
+VERDICT_AT, COUNT_AT, NONZERO_AT, INDEX_AT = fc_layout.VERDICT_AT, fc_layout.COUNT_AT, fc_layout.NONZERO_AT, fc_layout.INDEX_AT
+IS_FIRST = 1  # position in the words of a block
 EVERY_LANE = 0xFFFFFFFF
+
+
+@cuda.jit(device=True)
+def commit_gate(s, m):
+    """Mask and reference of a block's elements (D-2 to D-5, D-10).
+
+    It was decided what is sent when the argument was made, but only now is it known that this argument is evaluated.
+    """
+    n, sample, total = s.choice[N], m.control[SAMPLE], m.control[TOTAL]
+    is_start, by_sample = s.choice[IS_DENSE_START] != 0 and m.control[COUNT] == 0, s.choice[BY_SAMPLE] != 0
+    fired, entry, following = s.choice[FIRED_AT], s.choice[ENTRY_AT], work_at(s, FOLLOWING)
+    entry_row, row = entry + sample * s.choice[ENTRY_STEP], s.choice[R_AT] + sample * n
+    for i in range(first_of(s, cuda.blockIdx.x) + cuda.threadIdx.x, first_of(s, cuda.blockIdx.x + 1), cuda.blockDim.x):
+        is_sent = is_start or (total > 0 if by_sample else s.flags[fired + i] != 0)
+        s.flags[sample * n + i] = 1 if is_sent else 0
+        if is_sent or s.choice[IS_ALWAYS] != 0:
+            value = s.state[following + i]
+            s.state[row + i] = value if entry < 0 else value + s.fixed[entry_row + i]
+
+
+@cuda.jit(device=True)
+def count_evaluation(s, m):
+    """What a gated evaluation sent and cost (C-1, C-3)."""
+    n, batch, sample, total, used = s.choice[N], s.choice[BATCH], m.control[SAMPLE], m.control[TOTAL], m.control[USED]
+    is_start = s.choice[IS_DENSE_START] != 0 and m.control[COUNT] == 0
+    sent = n if is_start or (s.choice[BY_SAMPLE] != 0 and total > 0) else total
+    s.counts[SENT * batch + sample] += sent
+    s.counts[NONZERO * batch + sample] += m.control[DIFFERENT] if sent > 0 else 0
+    s.counts[MACS * batch + sample] += (n if m.control[IS_FRESH] != 0 else sent) * n
+    s.counts[WHOLE * batch + sample] += 1 if used == n else 0
+    s.counts[QUIET * batch + sample] += 1 if used == 0 else 0
 
 
 @cuda.jit(device=True)
@@ -169,19 +203,42 @@ def step_elements(s, m, is_first):
 
 
 @cuda.jit(device=True)
+def return_argument(s, m):
+    """The argument of the last evaluation is what a sample returns (S-4)."""
+    z, argument = m.control[SAMPLE] * s.choice[N], work_at(s, ARGUMENT)
+    for i in range(first_of(s, cuda.blockIdx.x) + cuda.threadIdx.x, first_of(s, cuda.blockIdx.x + 1), cuda.blockDim.x):
+        s.state[z + i] = s.state[argument + i]
+
+
+@cuda.jit(device=True)
+def begin_sample(s, m):
+    """Account of the next sample, or the end."""
+    sample, batch = m.control[SAMPLE] + 1, s.choice[BATCH]
+    m.control[SAMPLE] = sample
+    m.control[PHASE] = RUN if sample < batch else DONE
+    m.control[MADE] = 0
+    m.control[COUNT] = s.counts[EVALUATIONS * batch + sample] if sample < batch else 0
+
+
+@cuda.jit(device=True)
 def step(s, m):
     """Second half of a round."""
     if m.control[PHASE] == DONE:
         return
-    is_first = m.control[PHASE] == NEXT
-    cuda.syncthreads()  # everybody knows, before the first thread goes on
+    if cuda.threadIdx.x == 0:
+        m.word[IS_FIRST] = 1 if m.control[PHASE] == NEXT or s.words[VERDICT_AT] != 0 else 0
+    cuda.syncthreads()
+    is_first = m.word[IS_FIRST] != 0  # of its sample, the evaluation that will be gated
+    if is_first and m.control[PHASE] == RUN:
+        return_argument(s, m)
+    if not is_first and s.choice[IS_GATED] != 0:
+        commit_gate(s, m)
+        if cuda.blockIdx.x == 0 and cuda.threadIdx.x == 0:
+            count_evaluation(s, m)
+    cuda.syncthreads()
     if cuda.threadIdx.x == 0:
         if is_first:
-            sample, batch = m.control[SAMPLE] + 1, s.choice[BATCH]
-            m.control[SAMPLE] = sample
-            m.control[PHASE] = RUN if sample < batch else DONE
-            m.control[MADE] = 0
-            m.control[COUNT] = s.counts[EVALUATIONS * batch + sample] if sample < batch else 0
+            begin_sample(s, m)
         else:  # the gate is that of the evaluation after the one that is finished here
             m.control[COUNT] += 1
     cuda.syncthreads()

@@ -11,28 +11,24 @@ from numba import cuda, uint64
 
 from refdeq_cuda.arithmetic import fma, times
 from refdeq_cuda.fc_judge import judge
-from refdeq_cuda.fc_parts import FACTOR, FOLLOWING, KEPT, LISTED, PARTIAL, first_of, work_at
+from refdeq_cuda.fc_parts import FACTOR, KEPT, LISTED, PARTIAL, first_of, work_at
 from refdeq_gpu.plans import fc_layout
 
 __all__ = ["add_columns"]
 
-(N, BATCH, IS_FAST, IS_GATED, IS_ALWAYS, IS_DENSE_START, IS_FOLDED, BY_SAMPLE, REFRESH, TILE, SPLITS) = (
+(N, IS_FAST, IS_GATED, IS_DENSE_START, IS_FOLDED, BY_SAMPLE, REFRESH, TILE, SPLITS, A_AT, ROW_STEP) = (
     fc_layout.CHOICES.index(name)
     for name in (
-        *("N", "BATCH", "IS_FAST", "IS_GATED", "IS_ALWAYS", "IS_DENSE_START", "IS_FOLDED", "BY_SAMPLE", "REFRESH"),
-        *("TILE", "SPLITS"),
+        *("N", "IS_FAST", "IS_GATED", "IS_DENSE_START", "IS_FOLDED", "BY_SAMPLE", "REFRESH", "TILE", "SPLITS"),
+        *("A_AT", "ROW_STEP"),
     )
 )
-(ENTRY_AT, ENTRY_STEP, R_AT, A_AT, ROW_STEP, FIRED_AT) = (
-    fc_layout.CHOICES.index(name) for name in ("ENTRY_AT", "ENTRY_STEP", "R_AT", "A_AT", "ROW_STEP", "FIRED_AT")
-)
-SAMPLE, MADE, COUNT, PHASE, TOTAL, USED, IS_FRESH, LENGTH = range(len(fc_layout.CONTROLS))
-RUN, NEXT, DONE = range(len(fc_layout.PHASES))
-SENT, NONZERO, MACS, WHOLE, QUIET = range(3, len(fc_layout.COUNTERS))
+SAMPLE, MADE, COUNT, PHASE, TOTAL, USED, IS_FRESH, LENGTH, DIFFERENT = range(len(fc_layout.CONTROLS))
+RUN = fc_layout.PHASES.index("RUN")
 COUNT_AT, NONZERO_AT, INDEX_AT = fc_layout.COUNT_AT, fc_layout.NONZERO_AT, fc_layout.INDEX_AT
 CHUNK = fc_layout.CHUNK
 EVERY_LANE = 0xFFFFFFFF
-DIFFERENT = 0  # position in the words of a block: differences that are not zero
+NONZERO_SUM = 0  # position in the words of a block
 
 
 @cuda.jit(device=True)
@@ -67,7 +63,7 @@ def place_lists(s, m):
             nonzero += cuda.shfl_xor_sync(EVERY_LANE, nonzero, distance)
             distance //= 2
         if lane == 0:
-            m.word[DIFFERENT] = nonzero
+            m.word[NONZERO_SUM] = nonzero
     cuda.syncthreads()
 
 
@@ -86,16 +82,12 @@ def place_of(s, m, entry):
 
 @cuda.jit(device=True)
 def plan_evaluation(s, m):
-    """What the coming evaluation does; the first block counts it (C-1, C-3)."""
-    n, batch, count, refresh = s.choice[N], s.choice[BATCH], m.control[COUNT], s.choice[REFRESH]
-    is_gated = s.choice[IS_GATED] != 0
-    is_start = is_gated and s.choice[IS_DENSE_START] != 0 and count == 0
+    """What the coming evaluation does."""
+    n, count, refresh, total = s.choice[N], m.control[COUNT], s.choice[REFRESH], m.offset[cuda.gridDim.x]
+    is_start = s.choice[IS_DENSE_START] != 0 and count == 0
     is_refresh = refresh > 0 and count > 0 and count % max(refresh, 1) == 0
-    is_fresh = not is_gated or is_start or is_refresh
-    total = m.offset[cuda.gridDim.x]
-    is_any = s.choice[BY_SAMPLE] != 0 and total > 0
-    sent = n if is_start or is_any else total
-    used = n if is_fresh or is_any else total
+    is_fresh = s.choice[IS_GATED] == 0 or is_start or is_refresh
+    used = n if is_fresh or (s.choice[BY_SAMPLE] != 0 and total > 0) else total
     # one part for each eight columns at most, so that short lists are not cut to pieces
     splits = s.choice[SPLITS]
     share = (used + splits - 1) // splits
@@ -103,33 +95,7 @@ def plan_evaluation(s, m):
     m.control[USED] = used
     m.control[IS_FRESH] = 1 if is_fresh else 0
     m.control[LENGTH] = used if splits == 1 else (share + 7) // 8 * 8
-    if cuda.blockIdx.x == 0:
-        sample = m.control[SAMPLE]
-        if is_gated:
-            s.counts[SENT * batch + sample] += sent
-            s.counts[NONZERO * batch + sample] += m.word[DIFFERENT] if sent > 0 else 0
-            s.counts[MACS * batch + sample] += (n if is_fresh else sent) * n
-        s.counts[WHOLE * batch + sample] += 1 if used == n else 0
-        s.counts[QUIET * batch + sample] += 1 if used == 0 else 0
-
-
-@cuda.jit(device=True)
-def commit_gate(s, m):
-    """Mask and reference of a block's elements (D-2 to D-5, D-10).
-
-    It was decided what is sent when the argument was made, but only now is it known that this argument is evaluated.
-    """
-    n, sample = s.choice[N], m.control[SAMPLE]
-    is_start = s.choice[IS_DENSE_START] != 0 and m.control[COUNT] == 0
-    by_sample, is_any = s.choice[BY_SAMPLE] != 0, m.control[TOTAL] > 0
-    fired, entry, following = s.choice[FIRED_AT], s.choice[ENTRY_AT], work_at(s, FOLLOWING)
-    entry_row, row = entry + sample * s.choice[ENTRY_STEP], s.choice[R_AT] + sample * n
-    for i in range(first_of(s, cuda.blockIdx.x) + cuda.threadIdx.x, first_of(s, cuda.blockIdx.x + 1), cuda.blockDim.x):
-        is_sent = is_start or (is_any if by_sample else s.flags[fired + i] != 0)
-        s.flags[sample * n + i] = 1 if is_sent else 0
-        if is_sent or s.choice[IS_ALWAYS] != 0:
-            value = s.state[following + i]
-            s.state[row + i] = value if entry < 0 else value + s.fixed[entry_row + i]
+    m.control[DIFFERENT] = m.word[NONZERO_SUM] if cuda.blockIdx.x == 0 else 0
 
 
 @cuda.jit(device=True)
@@ -220,28 +186,30 @@ def run_job(s, m, tile, part):
 
 @cuda.jit(device=True)
 def run_jobs(s, m):
-    """All jobs, shared out among the blocks."""
+    """All jobs, shared out among the blocks; the first one has something else to do, unless it is the only one."""
     used, tiles = m.control[USED], (s.choice[N] + s.choice[TILE] - 1) // s.choice[TILE]
     parts = (used + m.control[LENGTH] - 1) // max(m.control[LENGTH], 1)
-    for job in range(cuda.blockIdx.x, tiles * parts, cuda.gridDim.x):
-        run_job(s, m, job % tiles, job // tiles)
+    idle = 1 if cuda.gridDim.x > 1 else 0
+    if cuda.blockIdx.x >= idle:
+        for job in range(cuda.blockIdx.x - idle, tiles * parts, cuda.gridDim.x - idle):
+            run_job(s, m, job % tiles, job // tiles)
 
 
 @cuda.jit(device=True)
 def add_columns(s, m):
-    """First half of a round: judge what is finished, then add the columns of the next evaluation to what it begins from."""
+    """First half of a round.
+
+    The first block judges the evaluation that is finished, while the others add the columns of the next to what it begins from;
+    if there is none, these sums are forgotten.
+    """
     if m.control[PHASE] != RUN:
-        return
-    if m.control[MADE] > 0 and judge(s, m):
-        if cuda.threadIdx.x == 0:
-            m.control[PHASE] = NEXT
-        cuda.syncthreads()
         return
     place_lists(s, m)
     if cuda.threadIdx.x == 0:
         plan_evaluation(s, m)
     cuda.syncthreads()
-    if s.choice[IS_GATED] != 0:
-        commit_gate(s, m)
     run_jobs(s, m)
+    cuda.syncthreads()  # nobody reads the buffers of the last job
+    if cuda.blockIdx.x == 0:
+        judge(s, m)
     cuda.syncthreads()

@@ -36,7 +36,8 @@ BUGS = [
         "stage_columns(s, m, start + CHUNK, last, buffer);",
     ),
     ("fc_sums.cuh", "stage_columns(s, m, first, last, 0);", ";"),
-    ("fc_judge.cuh", "m.pool + (first / CHUNK + 1 & 1) * 2 * CHUNK", "m.pool + (first / CHUNK & 1) * 2 * CHUNK"),
+    ("fc_judge.cuh", "m.pool + (first / VALUES + 1 & 1) * 2 * VALUES", "m.pool + (first / VALUES & 1) * 2 * VALUES"),
+    ("fc_sums.cuh", "__syncthreads();  // nobody reads the buffers of the last job", ";"),
     # lists
     ("fc_step.cuh", "__ballot_sync(EVERY_LANE, is_sent)", "__ballot_sync(0x7FFFFFFFu, is_sent)"),
     ("fc_step.cuh", "sent & ((1u << lane) - 1)", "sent & ((2u << lane) - 1)"),
@@ -45,7 +46,8 @@ BUGS = [
     ("fc_sums.cuh", "s.first_of(low) + (entry - m.offset[low])", "s.first_of(low) + (entry - m.offset[low + 1] + 1)"),
     ("fc_sums.cuh", "before + sum - own", "before + sum"),
     # what only the next round may know
-    ("fc_judge.cuh", "s.argument()[i]", "s.next()[i]"),
+    ("fc_step.cuh", "z[i] = s.argument()[i];", "z[i] = s.next()[i];"),
+    ("fc_judge.cuh", "s.words[VERDICT_AT] = status;", "if (status != 0) s.words[VERDICT_AT] = status;"),
     ("fc_step.cuh", "s.flags[s.choice[FIRED_AT] + i] = is_sent;", "s.flags[m.control[SAMPLE] * s.n() + i] = is_sent;"),
     ("fc_solve.cu", "write_account(s, control, 1, m);", "write_account(s, control, 0, m);"),
     # arithmetic

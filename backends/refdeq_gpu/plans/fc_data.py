@@ -61,7 +61,7 @@ class Shape:
         """
         if is_fast:
             return self.threads * self.width
-        return min(self.threads, -(-n // (32 * self.blocks)) * 32)
+        return min(self.threads, -(-n // (32 * max(1, self.blocks - 1))) * 32)  # one of several blocks has other work
 
 
 @dataclass

@@ -20,6 +20,7 @@ __all__ = [
     "NONZERO_AT",
     "PHASES",
     "SLOTS",
+    "VERDICT_AT",
     "WORK_ROWS",
 ]
 
@@ -81,6 +82,7 @@ CONTROLS = (
     "USED",  # columns that the evaluation under way adds
     "IS_FRESH",  # whether it begins its sum anew
     "LENGTH",  # columns of one part of the list
+    "DIFFERENT",  # differences that count as not zero, known to the first block
 )
 """What the blocks go on from, int64."""
 
@@ -107,8 +109,9 @@ LARGEST_GRID = 1024
 CHUNK = 1024
 """Columns, or elements, that a block stages in shared memory at a time."""
 
-COUNT_AT, NONZERO_AT, INDEX_AT = 64, 64 + LARGEST_GRID, 64 + 2 * LARGEST_GRID
-"""Positions in `words`: entries of each block's list, differences among them that are not zero, the lists. The barrier comes
-first, with its two words in lines of 128 bytes of their own."""
+VERDICT_AT, COUNT_AT = 64, 96
+NONZERO_AT, INDEX_AT = COUNT_AT + LARGEST_GRID, COUNT_AT + 2 * LARGEST_GRID
+"""Positions in `words`: the status that the last evaluation led to, entries of each block's list, differences among them that
+are not zero, the lists. The barrier comes first, with its two words in lines of 128 bytes of their own."""
 
 ABSENT = -1
