@@ -126,6 +126,8 @@ def test_without_a_mask_everything_is_sent(device, dtype):
     weight, mask, d, a = case.arrays(dtype)
     dense = weight, None, np.where(mask, d, 0.0).astype(dtype), a  # zeros are added too, so that no -0 stays
     assert same_bits(run(device, case, dense)[0], expected(case, dense))
+    full, _ = run(device, case, dense, "fast")  # a value itself is no bfloat16 number
+    assert same_bits(run(device, case, dense, "fast", precision="bfloat16", is_narrow=True)[0], full)
 
 
 @pytest.mark.parametrize("name", ["1x5", "strides, dilations, groups"])
@@ -291,8 +293,7 @@ def test_what_is_not_worth_tiles_is_left_to_the_plain_kernel(device, data, weigh
     case = Case(data, weight, group=group)
     kernel, mask, d, a = case.arrays("float32")
     assert word in Geometry.of(data, weight, a.shape, case.attributes).refusal()
-    own = device.upload(a)
-    rows, *inputs = (device.upload(x) for x in (case.active(), d, mask, kernel))
+    own, rows, *inputs = (device.upload(x) for x in (a, case.active(), d, mask, kernel))
     assert not TileConv(device).accumulate(rows, 1, *inputs, case.attributes, own, "strict")
     assert same_bits(device.download(own), a)
 

@@ -187,25 +187,26 @@ class TileConv:
         a : (B, M, oh, ow), changed in place
         order : {"strict", "fast"}
         is_narrow : bool
-            The gate has feedback memory in bfloat16, so that `d` holds such numbers (D-4).
+            The gate has feedback memory in bfloat16, so that `d` holds such numbers where something is sent (D-4). A dense sum
+            is of the value itself, and is never narrow.
         """
         if d.ndim != 4:  # one spatial axis would fill an eighth of a tile
             return False
         geometry = Geometry.of(d.shape, weight.shape, a.shape, attributes)
         if geometry.refusal(self._least_channels) is not None or _too_large(geometry, count):
             return False
-        if self._shared(a.dtype, is_narrow) > self._device.max_shared:
+        on_tensor_cores = is_narrow and mask is not None and self._may_narrow(weight, order)
+        shared = self._shared(a.dtype, on_tensor_cores)
+        if shared > self._device.max_shared:
             return False
         if count == 0:
             return True
-        on_tensor_cores = is_narrow and self._may_narrow(weight, order)
         narrow = {1: "_bf16", 2: "_bf16x2", 3: "_bf16x3"}
         kind = narrow[self._parts] if on_tensor_cores else "_fma" if order == "fast" else ""
         delta, sent, lists = self._list(rows, count, d, mask, geometry, on_tensor_cores)
         packed = self._weight(weight, geometry, on_tensor_cores)
         arguments = [rows, count, *astuple(geometry), delta, sent, packed, *lists, a]
         grid = min(self._blocks, count * geometry.tiles * geometry.group * geometry.blocks)
-        shared = self._shared(a.dtype, on_tensor_cores)
         self._device.launch(f"conv_tiles{kind}", grid, _THREADS, arguments, dtype=a.dtype, shared=shared)
         return True
 
