@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numba import cuda, float64, int32, int64
+from refdeq_gpu.table import ROW_THREADS
 
 from refdeq_cuda.arithmetic import plus
 from refdeq_cuda.indexing import split
@@ -10,7 +11,7 @@ from refdeq_cuda.rounding import difference_in, narrow
 
 __all__ = ["count_nonzero", "count_sent", "gate", "gate_decide", "gate_share", "list_sent"]
 
-_WARPS = 4
+_WARPS = ROW_THREADS // 32
 _FULL = 0xFFFFFFFF
 
 
