@@ -18,6 +18,8 @@ from refdeq_gpu.workspace import Workspace
 __all__ = ["Sums"]
 
 _LISTED_OUTPUTS, _DENSE_OUTPUTS, _DENSE_ROWS = 128, 32, 8
+_MOST_BLOCKS_Y = 65535
+"""Limit of CUDA; blocks go on to further entries of `rows`."""
 
 
 class Sums:
@@ -50,14 +52,14 @@ class Sums:
             return
         columns = self._stored_by_input(weight) if by_output else weight
         if mask is None:
-            grid = -(-n // _DENSE_OUTPUTS), -(-count // _DENSE_ROWS)
+            grid = -(-n // _DENSE_OUTPUTS), min(-(-count // _DENSE_ROWS), _MOST_BLOCKS_Y)
             dense = rows, count, inner, n, d, columns, a
             self._launch.tiles(f"gemm_dense{self._suffix}", grid, (_DENSE_OUTPUTS, _DENSE_ROWS), *dense, dtype=a.dtype)
             return
         index = self._workspace.room("index", (len(d), inner), "int32")
         length = self._workspace.room("length", (len(d),), "int32")
         self._launch.samples("list_sent", active, inner, mask, index, length)
-        grid = -(-n // _LISTED_OUTPUTS), count
+        grid = -(-n // _LISTED_OUTPUTS), min(count, _MOST_BLOCKS_Y)
         arguments = rows, count, inner, n, d, index, length, columns, a
         self._launch.tiles(f"gemm_listed{self._suffix}", grid, _LISTED_OUTPUTS, *arguments, dtype=a.dtype)
 
