@@ -103,12 +103,14 @@ class SimulatedDevice:
         if record.shape == "flat" or kernel in _ONE_ELEMENT_PER_THREAD:
             grid, block = _FLAT_LAUNCH
         real = np.dtype(dtype)
-        values = [
-            native(kernel, expected.name, value, element_type(expected.kind, real))[: value.size]  # not what lies behind it
-            if expected.is_array
-            else _scalar(value, element_type(expected.kind, real))
-            for expected, value in zip(record.arguments, arguments, strict=True)
-        ]
+        values = []
+        for expected, value in zip(record.arguments, arguments, strict=True):
+            kind = element_type(expected.kind, real)
+            if expected.is_array:
+                whole = native(kernel, expected.name, value, kind)
+                values.append(whole[: value.size] if isinstance(value, DeviceArray) else whole)  # not what lies behind it
+            else:
+                values.append(_scalar(value, kind))
         launch(self._find(kernel), grid, block, values, shared=shared, is_cooperative=is_cooperative, seed=self._seed)
 
     def resident_blocks(self, kernel: str, block: Size, *, dtype: Any = "float64", shared: int = 0) -> int:
