@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Size
+from refdeq_gpu.launch_log import LaunchLog
 
 from refdeq.errors import BackendUnavailableError, LaunchError, OutOfDeviceMemoryError, ShapeError
 from refdeq_cupy.compilation import binary, nvrtc_version
@@ -101,6 +102,7 @@ class CupyDevice:
         self.max_shared = int(runtime.deviceGetAttribute(limit, self._device.id))
         self.multiprocessors = int(runtime.deviceGetAttribute(count, self._device.id))
         self._modules: dict[tuple[str, str, bool], Any] = {}
+        self._log = LaunchLog()
         self._functions: dict[tuple[str, str, bool], Any] = {}
         self._allowed: dict[tuple[str, str, bool], int] = {}
         self._under_way: list[tuple[Any, Any]] = []
@@ -174,6 +176,7 @@ class CupyDevice:
     ) -> None:
         """Launch a kernel of the table on the current stream; does not wait."""
         entry, blocks, threads = kernel_named(kernel, dtype), three(grid), three(block)
+        self._log.note(kernel, dtype)
         check_launch(kernel, blocks, threads, shared, self.max_shared)
         values = converted(entry, arguments, dtype)
         with translated(kernel):

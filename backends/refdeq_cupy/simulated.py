@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Size
+from refdeq_gpu.launch_log import LaunchLog
 from refdeq_gpu.table import Kernel
 
 from refdeq.errors import ArgumentError, LaunchError, OutOfDeviceMemoryError, ShapeError
@@ -61,6 +62,7 @@ class ShimDevice:
         self._checked: set[tuple[str, str]] = set()
         self._fenced: dict[int, weakref.ref[np.ndarray]] = {}
         self._launches = 0
+        self._log = LaunchLog()
 
     # Memory ------------------------------------------------------------------------------------------------------------------
 
@@ -120,6 +122,7 @@ class ShimDevice:
     ) -> None:
         """Run a kernel of the table to its end."""
         entry, blocks, threads = kernel_named(kernel, dtype), three(grid), three(block)
+        self._log.note(kernel, dtype)
         check_launch(kernel, blocks, threads, shared, self.max_shared)
         if is_cooperative and math.prod(blocks) > (most := self.resident_blocks(kernel, block, dtype=dtype, shared=shared)):
             raise LaunchError(f"{kernel}: {math.prod(blocks)} cooperative blocks; {most} fit on the device at once")

@@ -87,16 +87,13 @@ class Sums:
     ) -> None:
         """``a += Conv(d, W)`` over the sent elements; one spatial axis is treated as an image of height 1.
 
-        What a gate sent goes over lists of tiles (K3); dense sums, signals and convolutions of few channels go over outputs,
-        one after the other. Both add the same terms in the same order; only `is_narrow` (`d` holds bfloat16 numbers) may lead
+        Images go over lists of tiles (K3), signals and convolutions of few channels over outputs, one after the other. Both add the same terms in the same order; only `is_narrow` (`d` holds bfloat16 numbers) may lead
         to tensor cores, where the precision says so.
         """
         rows, count = self._workspace.rows(active)
         if count == 0:
             return
-        if mask is not None and self._tiles.accumulate(
-            rows, count, d, mask, weight, attributes, a, self._order, is_narrow=is_narrow
-        ):
+        if self._tiles.accumulate(rows, count, d, mask, weight, attributes, a, self._order, is_narrow=is_narrow):
             return
         strides, before, _, dilations = conv_geometry(d.ndim - 2, attributes, weight.shape[2:])
         flat = d.ndim == 3

@@ -64,7 +64,7 @@ def _measure(setup: Setup, run: Run, share: float) -> float | None:
 def _inputs(is_simulated: bool, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Differences that are bfloat16 numbers, active in whole tiles of 8 x 16 sites and groups of 32 channels; a weight."""
     rng = np.random.default_rng(3)
-    channels, outputs, height, width = (64, 64, 9, 17) if is_simulated else (768, 256, 55, 128)
+    channels, outputs, height, width = (32, 16, 3, 17) if is_simulated else (768, 256, 55, 128)
     values = rng.standard_normal((1, channels, height, width), dtype=np.float32)
     values = (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     tiles = rng.random((channels // 32, -(-height // 8), -(-width // 16))) < share

@@ -57,7 +57,7 @@ def check(setup: Setup, run: Run, seconds: float) -> None:
 def _cases(is_simulated: bool) -> Iterator[tuple[str, Cell, np.ndarray, Any]]:
     """Odd sizes, one row, nothing sent, everything sent, NaN."""
     rng = np.random.default_rng(11)
-    sizes = (5, 33) if is_simulated else (5, 33, 256, 1000, 4097)
+    sizes = (5,) if is_simulated else (5, 33, 256, 1000, 4097)
     for n in sizes:
         weight = rng.standard_normal((n, n)).astype(np.float32) * np.float32(0.7 / np.sqrt(n))
         cell = rd.models.rnn(weight, rng.standard_normal((n, 2)).astype(np.float32), np.zeros(n, dtype=np.float32))

@@ -5,7 +5,8 @@ come in this order, and the file is written whole after each of them, so that a 
 
 1. environment and ceilings of the device; 2. every kernel compiled, with its resources; 3. results against float64 with
 poisoned memory, repeated runs, grids and orders of rows; 4. ``refdeq validate`` on the device; 5. fully connected solves of one
-sample (G1 to G6); 6. batches of rows (G7 to G11, G17); 7. convolutions (G12 to G14); 8. the headlines again, in reverse order.
+sample (G1 to G6); 6. batches of rows (G7 to G11, G17); 7. convolutions (G12 to G14); 8. costs of every way of
+forming a sum, for the dispatcher; 9. the headlines again, in reverse order.
 
 ``--simulate`` goes through all phases on the simulated devices with tiny sizes: it shows that the script works, and times
 nothing.
@@ -85,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _phases() -> list[tuple[str, float, Callable[..., None]]]:
     """Name, minutes and function of every phase, in order."""
-    from benchmarks.gpu import batch, convolutions, correctness, preparing, single
+    from benchmarks.gpu import batch, convolutions, correctness, crossings, preparing, single
 
     return [
         ("ceilings", 0.7, preparing.ceilings),
@@ -95,6 +96,7 @@ def _phases() -> list[tuple[str, float, Callable[..., None]]]:
         ("single", 1.5, single.measure_all),
         ("batch", 1.5, batch.measure_all),
         ("convolutions", 1.5, convolutions.measure_all),
+        ("crossings", 0.4, crossings.measure_all),
         ("again", 0.5, single.repeat_headlines),
     ]
 

@@ -16,7 +16,7 @@ from refdeq.reference import ReferenceKernels
 from refdeq.registry import Executor, FusedResult, Plan, PlanRequest, Refusal
 from refdeq.types import StopRule
 
-__all__ = ["Solve", "forced", "image", "recurrent"]
+__all__ = ["Solve", "forced", "image", "recurrent", "small"]
 
 GAIN = 1.5
 """Of the weights of the recurrent cell: above 1 its iterates never settle, so that what may be sent always is."""
@@ -140,8 +140,19 @@ def image(rows: int, budget: int, threshold: float | None, memory: str, name: st
     axis = np.linspace(low, high, side, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)[:rows]
     [injection] = model.cell.graph.injections
-    rule = None
-    if threshold is not None:
-        narrow = {"feedback_format": "bfloat16"} if memory == "feedback" else {}
-        rule = rd.DeltaRule(threshold=threshold, compare="gt", memory=memory, **narrow)
-    return Solve(model.cell, {injection: np.ascontiguousarray(grid)}, rule, StopRule(atol=0.0, max_eval=budget))
+    stop = StopRule(atol=0.0, max_eval=budget)
+    return Solve(model.cell, {injection: np.ascontiguousarray(grid)}, _rule(threshold, memory), stop)
+
+
+def small(rows: int, budget: int, threshold: float | None, memory: str) -> Solve:
+    """A cell of 32 numbers in the place of the image, for devices that are simulated."""
+    cell = recurrent(32)
+    x = np.random.default_rng(5).standard_normal((rows, 1), dtype=np.float32)
+    return Solve(cell, {"x": x}, _rule(threshold, memory), StopRule(atol=0.0, max_eval=budget))
+
+
+def _rule(threshold: float | None, memory: str) -> rd.DeltaRule | None:
+    if threshold is None:
+        return None
+    narrow = {"feedback_format": "bfloat16"} if memory == "feedback" else {}
+    return rd.DeltaRule(threshold=threshold, compare="gt", memory=memory, **narrow)
