@@ -101,15 +101,19 @@ __device__ __forceinline__ float turned(float x, bool is_cosine) {
     return sine_of_turn(fmaf(-n, PI_3, t), turn);
 }
 
-__device__ __forceinline__ float activate(int kind, float slope, float x) {
+#define FOR_EACH(v) _Pragma("unroll") for (int i = 0; i < COUNT; ++i) v[i]
+
+// An activation of several numbers: one decision for all of them, so that their chains of operations overlap.
+template <int COUNT>
+__device__ __forceinline__ void activate(int kind, float slope, float (&v)[COUNT]) {
     switch (kind) {
-        case ACT_RELU: return x <= 0.0f ? 0.0f : x;
-        case ACT_LEAKY_RELU: return x < 0.0f ? slope * x : x;
-        case ACT_TANH: return tanh(x);
-        case ACT_SIGMOID: return sigmoid(x);
-        case ACT_SIN:
-        case ACT_COS: return turned(x, kind == ACT_COS);
-        default: return x;
+        case ACT_RELU: FOR_EACH(v) = v[i] <= 0.0f ? 0.0f : v[i]; break;
+        case ACT_LEAKY_RELU: FOR_EACH(v) = v[i] < 0.0f ? slope * v[i] : v[i]; break;
+        case ACT_TANH: FOR_EACH(v) = tanh(v[i]); break;
+        case ACT_SIGMOID: FOR_EACH(v) = sigmoid(v[i]); break;
+        case ACT_SIN: FOR_EACH(v) = turned(v[i], false); break;
+        case ACT_COS: FOR_EACH(v) = turned(v[i], true); break;
+        default: break;
     }
 }
 

@@ -65,6 +65,7 @@ __device__ __forceinline__ void solve_rows(const Task& task, unsigned char* room
             c = {};
             multiply_dense(tile, slots, weights, at, task.entry, task.entry_step, task.has(HAS_ENTRY), task.n, kept, c);
         } else {
+            load_phases(task, slots, at, f);  // they are on their way while the tile is multiplied
             const int has_odd = __syncthreads_or(gate_rows(task, slots, at, tile, kept, sent));
             const unsigned quiet = weights.is_finite ? quiet_groups(slots, at) : 0u;
             if (quiet != (1u << TILE_M) - 1u) multiply_tile(tile, weights, at, 0, quiet, has_odd, c);

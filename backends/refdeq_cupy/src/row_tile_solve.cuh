@@ -154,47 +154,75 @@ __device__ __forceinline__ unsigned quiet_groups(const Slots& slots, const Place
     return quiet;
 }
 
-// Values f of the cell, and this warp's part of the norms of f - z and of f into `partial` (warps, rows, 2).
+// The phases of the rows, into f.
+__device__ __forceinline__ void load_phases(const Task& task, const Slots& slots, const Place& at, Fragments& f) {
+    if (!task.has(HAS_PHASE)) return;
+    FOR_ROWS(m, h) {
+        const int row = slots.row[at.slot(m, h)];
+        FOR_PAIRS(t) {
+            const float2 zero = make_float2(0.0f, 0.0f);
+            const float2 p = row >= 0 ? read_pair(task.phase, row * task.phase_step, at.column(t), task.n) : zero;
+            f.at[m][t][2 * h] = p.x;
+            f.at[m][t][2 * h + 1] = p.y;
+        }
+    }
+}
+
+// Arguments of the activation of 8 elements of a row: accumulator, bias, phase (in f, but for dense solves, which have no registers
+// to spare), added in this order (E-1, D-6).
+template <bool IS_DENSE>
+__device__ __forceinline__ void arguments_of(const Task& task, const Place& at, int m, int h, bool is_first, int row,
+                                             long long track, Fragments& c, const Fragments& f, float (&v)[8]) {
+    FOR_PAIRS(t) {
+        const int column = at.column(t), n = task.n;
+        float(&own)[4] = c.at[m][t];
+        if (is_first) {
+            const float2 a = read_pair(task.a_in, (long long)row * n, column, n);
+            own[2 * h] = a.x;
+            own[2 * h + 1] = a.y;
+        }
+        float2 sum = make_float2(own[2 * h], own[2 * h + 1]);
+        if (task.has(HAS_BIAS)) {
+            const float2 b = read_pair(task.bias, 0, column, n);
+            sum = make_float2(sum.x + b.x, sum.y + b.y);
+        }
+        if (IS_DENSE && task.has(IS_TRACED)) write_pair(task.t_linear, track, column, n, sum.x, sum.y);
+        if (task.has(HAS_PHASE)) {
+            float2 p = make_float2(f.at[m][t][2 * h], f.at[m][t][2 * h + 1]);
+            if (IS_DENSE) p = read_pair(task.phase, row * task.phase_step, column, n);
+            sum = make_float2(sum.x + p.x, sum.y + p.y);
+        }
+        v[2 * t] = sum.x;
+        v[2 * t + 1] = sum.y;
+    }
+}
+
+// Values f of the cell, where its phases are, and this warp's part of the norms of f - z and of f into `partial` (warps, rows, 2).
 template <bool IS_DENSE>
 __device__ __forceinline__ void value_rows(const Task& task, const Slots& slots, const Place& at, double* partial,
                                            const Kept& kept, Fragments& c, Fragments& f) {
-    const bool is_linf = task.has(IS_LINF), is_traced = task.has(IS_TRACED);
+    const bool is_linf = task.has(IS_LINF);
     FOR_ROWS(m, h) {
-        const int slot = at.slot(m, h), row = slots.row[slot];
-        const long long base = (long long)row * task.n;
-        const long long track = ((long long)slots.made[slot] * task.batch + row) * task.n;
-        const bool is_first = !IS_DENSE && (slots.state[slot] & IS_FIRST);
+        const int slot = at.slot(m, h), row = slots.row[slot], n = task.n;
+        const long long track = ((long long)slots.made[slot] * task.batch + row) * n;
         double distance = 0.0, scale = 0.0;
-        FOR_PAIRS(t) {
-            const int column = at.column(t), n = task.n;
-            float(&own)[4] = c.at[m][t];
-            if (row >= 0) {
-                if (is_first) {
-                    const float2 a = read_pair(task.a_in, base, column, n);
-                    own[2 * h] = a.x;
-                    own[2 * h + 1] = a.y;
-                }
-                float2 v = make_float2(own[2 * h], own[2 * h + 1]);
-                if (task.has(HAS_BIAS)) {
-                    const float2 b = read_pair(task.bias, 0, column, n);
-                    v = make_float2(v.x + b.x, v.y + b.y);
-                }
-                if (IS_DENSE && is_traced) write_pair(task.t_linear, track, column, n, v.x, v.y);
-                if (task.has(HAS_PHASE)) {
-                    const float2 p = read_pair(task.phase, row * task.phase_step, column, n);
-                    v = make_float2(v.x + p.x, v.y + p.y);
-                }
-                v.x = fast::activate(task.activation, task.slope, v.x);
-                v.y = fast::activate(task.activation, task.slope, v.y);
-                if (is_traced && task.has(HAS_ACTIVATION)) write_pair(task.t_activated, track, column, n, v.x, v.y);
+        if (row >= 0) {
+            float v[8];
+            arguments_of<IS_DENSE>(task, at, m, h, !IS_DENSE && (slots.state[slot] & IS_FIRST), row, track, c, f, v);
+            fast::activate(task.activation, task.slope, v);
+            FOR_PAIRS(t) {
+                const int column = at.column(t);
+                if (task.has(IS_TRACED) && task.has(HAS_ACTIVATION))
+                    write_pair(task.t_activated, track, column, n, v[2 * t], v[2 * t + 1]);
                 if (task.has(HAS_FILTER)) {
                     const float2 k = read_pair(task.filter, row * task.filter_step, column, n);
-                    v = make_float2(v.x * k.x, v.y * k.y);
+                    v[2 * t] = v[2 * t] * k.x;
+                    v[2 * t + 1] = v[2 * t + 1] * k.y;
                 }
                 const float2 z = kept.z[kept.index(m, h, t)];
 #pragma unroll
                 for (int e = 0; e < 2; ++e) {
-                    const float value = column + e < n ? (e ? v.y : v.x) : 0.0f;
+                    const float value = column + e < n ? v[2 * t + e] : 0.0f;
                     const double wide = value, error = wide - (double)(e ? z.y : z.x);
                     f.at[m][t][2 * h + e] = value;
                     distance = is_linf ? larger(distance, fabs(error)) : distance + error * error;

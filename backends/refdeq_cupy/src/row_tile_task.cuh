@@ -40,7 +40,8 @@ struct Task {
     __device__ __forceinline__ bool has(int flag) const { return (flags & flag) != 0; }
 };
 
-// Two neighbouring elements of a row of n; what is beyond its end reads as +0 and is not written. `column` is even.
+// Two neighbouring elements of a row of n; what is beyond its end reads as +0 and is not written. `column` is even. Writing is rare
+// (a row's end, a trace), and no part of the loop that is worth its instructions.
 __device__ __forceinline__ float2 read_pair(const float* x, long long base, int column, int n) {
     if ((n & 1) == 0) {
         if (column < n) return *reinterpret_cast<const float2*>(x + base + column);
@@ -49,7 +50,7 @@ __device__ __forceinline__ float2 read_pair(const float* x, long long base, int 
     return make_float2(column < n ? x[base + column] : 0.0f, column + 1 < n ? x[base + column + 1] : 0.0f);
 }
 
-__device__ __forceinline__ void write_pair(float* x, long long base, int column, int n, float first, float second) {
+__device__ __noinline__ void write_pair(float* x, long long base, int column, int n, float first, float second) {
     if ((n & 1) == 0) {
         if (column < n) *reinterpret_cast<float2*>(x + base + column) = make_float2(first, second);
         return;
@@ -58,7 +59,7 @@ __device__ __forceinline__ void write_pair(float* x, long long base, int column,
     if (column + 1 < n) x[base + column + 1] = second;
 }
 
-__device__ __forceinline__ void write_flags(unsigned char* x, long long base, int column, int n, unsigned bits) {
+__device__ __noinline__ void write_flags(unsigned char* x, long long base, int column, int n, unsigned bits) {
     if (column < n) x[base + column] = bits & 1u;
     if (column + 1 < n) x[base + column + 1] = (bits >> 1) & 1u;
 }
