@@ -47,7 +47,8 @@ __device__ __forceinline__ void solve_rows(const Task& task, unsigned char* room
     unsigned short* tile = reinterpret_cast<unsigned short*>(room + (size_t)task.resident * task.width * 32);
     double* partial = reinterpret_cast<double*>(tile);  // while nobody reads the tile
     const Kept kept = kept_of(tile, at);
-    Fragments c = {}, f = {};
+    Fragments c = {}, own_values = {};
+    Fragments& f = IS_DENSE ? c : own_values;  // a dense solve forgets its sums
     unsigned sent[TILE_M] = {};
     clear_kept(kept);
     load_resident(weights, at);
