@@ -42,21 +42,77 @@ EVERY_LANE = 0xFFFFFFFF
 
 
 @cuda.jit(device=True)
-def commit_gate(s, m):
-    """Mask and reference of a block's elements (D-2 to D-5, D-10).
+def operand(s, at, step, i):
+    """A value that depends on x, or a parameter; 0 where the cell has none."""
+    return s.fixed[at + step + i] if at >= 0 else s.fixed.dtype.type(0)
+
+
+@cuda.jit(device=True)
+def total_of_parts(s, m, i, before):
+    """What the columns that were added come to (N-7): the parts of the list in ascending order, read four at a time."""
+    n, used, length, row = s.choice[N], m.control[USED], m.control[LENGTH], work_at(s, PARTIAL) + i
+    if used == 0:
+        return before
+    parts = (used + length - 1) // length
+    total = s.state[row]
+    part = 1
+    while part + 3 < parts:
+        a0, a1 = s.state[row + part * n], s.state[row + (part + 1) * n]
+        a2, a3 = s.state[row + (part + 2) * n], s.state[row + (part + 3) * n]
+        total = (((total + a0) + a1) + a2) + a3
+        part += 4
+    while part < parts:
+        total = total + s.state[row + part * n]
+        part += 1
+    return total
+
+
+@cuda.jit(device=True)
+def read_element(s, m, i, is_first):
+    """What a step reads of one element, all of it before anything is written, so that one wait serves for all.
+
+    Returns the argument of the evaluation that is finished (or the first of a sample), reference and accumulator before it, its
+    sums, whether it has fired, and the values that are never written: entry, bias, phase, filter, threshold.
+    """
+    sample, n = m.control[SAMPLE], s.choice[N]
+    zero = s.state.dtype.type(0)
+    entry = operand(s, s.choice[ENTRY_AT], sample * s.choice[ENTRY_STEP], i)
+    bias = operand(s, s.choice[BIAS_AT], 0, i)
+    phase = operand(s, s.choice[PHASE_AT], sample * s.choice[PHASE_STEP], i)
+    factor = operand(s, s.choice[FILTER_AT], sample * s.choice[FILTER_STEP], i)
+    threshold = operand(s, s.choice[THRESHOLD_AT], 0, i)
+    r = s.state[s.choice[R_AT] + sample * n + i] if s.choice[IS_GATED] != 0 else zero
+    if is_first:
+        return s.state[sample * n + i], r, zero, zero, False, entry, bias, phase, factor, threshold
+    a = s.state[s.choice[A_AT] + sample * s.choice[ROW_STEP] + i]
+    total = total_of_parts(s, m, i, zero if m.control[IS_FRESH] != 0 or s.choice[IS_FOLDED] != 0 else a)
+    has_fired = s.choice[IS_GATED] != 0 and s.flags[s.choice[FIRED_AT] + i] != 0
+    return s.state[work_at(s, FOLLOWING) + i], r, a, total, has_fired, entry, bias, phase, factor, threshold
+
+
+@cuda.jit(device=True)
+def watched(s, z, entry):
+    """What the linear node watches."""
+    return z if s.choice[ENTRY_AT] < 0 else z + entry
+
+
+@cuda.jit(device=True)
+def commit_gate(s, m, i, r, u, has_fired):
+    """Mask and reference of an element (D-2 to D-5, D-10); return the reference.
 
     It was decided what is sent when the argument was made, but only now is it known that this argument is evaluated.
     """
-    n, sample, total = s.choice[N], m.control[SAMPLE], m.control[TOTAL]
-    is_start, by_sample = s.choice[IS_DENSE_START] != 0 and m.control[COUNT] == 0, s.choice[BY_SAMPLE] != 0
-    fired, entry, following = s.choice[FIRED_AT], s.choice[ENTRY_AT], work_at(s, FOLLOWING)
-    entry_row, row = entry + sample * s.choice[ENTRY_STEP], s.choice[R_AT] + sample * n
-    for i in range(first_of(s, cuda.blockIdx.x) + cuda.threadIdx.x, first_of(s, cuda.blockIdx.x + 1), cuda.blockDim.x):
-        is_sent = is_start or (total > 0 if by_sample else s.flags[fired + i] != 0)
-        s.flags[sample * n + i] = 1 if is_sent else 0
-        if is_sent or s.choice[IS_ALWAYS] != 0:
-            value = s.state[following + i]
-            s.state[row + i] = value if entry < 0 else value + s.fixed[entry_row + i]
+    n, sample, batch = s.choice[N], m.control[SAMPLE], s.choice[BATCH]
+    is_start = s.choice[IS_DENSE_START] != 0 and m.control[COUNT] == 0
+    is_sent = is_start or (m.control[TOTAL] > 0 if s.choice[BY_SAMPLE] != 0 else has_fired)
+    after = u if is_sent or s.choice[IS_ALWAYS] != 0 else r
+    s.flags[sample * n + i] = 1 if is_sent else 0
+    s.state[s.choice[R_AT] + sample * n + i] = after
+    if s.choice[TRACE_Z] >= 0:
+        place = (m.control[MADE] * batch + sample) * n + i
+        s.flags[s.choice[TRACE_MASK] + place] = 1 if is_sent else 0
+        s.trace[s.choice[TRACE_R] + place] = after
+    return after
 
 
 @cuda.jit(device=True)
@@ -73,85 +129,47 @@ def count_evaluation(s, m):
 
 
 @cuda.jit(device=True)
-def accumulator(s, m, i, before):
-    """Accumulator of an output after its sums (D-6, N-7)."""
-    used, length = m.control[USED], m.control[LENGTH]
-    is_fresh, is_folded = m.control[IS_FRESH] != 0, s.choice[IS_FOLDED] != 0
-    total = before
-    if is_fresh or is_folded:
-        total = s.state.dtype.type(0)
-    if used > 0:
-        total = s.state[work_at(s, PARTIAL) + i]
-    part = 1
-    while part * length < used:
-        total = total + s.state[work_at(s, PARTIAL + part) + i]
-        part += 1
-    if not is_folded:
-        return total
-    bias = s.fixed[s.choice[BIAS_AT] + i]
-    return total + bias if is_fresh else ((total + bias) + before) - bias
-
-
-@cuda.jit(device=True)
-def track(s, m, i, z, f, a):
-    """One element of one evaluation into the trace (S-10)."""
-    if s.choice[TRACE_Z] < 0:
-        return
-    sample, n = m.control[SAMPLE], s.choice[N]
-    at = (m.control[MADE] * s.choice[BATCH] + sample) * n + i
-    s.trace[s.choice[TRACE_Z] + at] = z
-    s.trace[s.choice[TRACE_F] + at] = f
-    if s.choice[IS_GATED] != 0:
-        s.trace[s.choice[TRACE_R] + at] = s.state[s.choice[R_AT] + sample * n + i]
-        s.trace[s.choice[TRACE_A] + at] = a
-        s.flags[s.choice[TRACE_MASK] + at] = s.flags[sample * n + i]
-
-
-@cuda.jit(device=True)
-def finish(s, m, i):
-    """Value of the cell at one element, with everything that is remembered of it; return the argument that follows (S-6)."""
-    sample = m.control[SAMPLE]
-    at = (m.control[MADE] * s.choice[BATCH] + sample) * s.choice[N] + i
-    row = s.choice[A_AT] + sample * s.choice[ROW_STEP] + i
-    z = s.state[work_at(s, FOLLOWING) + i]
-    total = accumulator(s, m, i, s.state[row])
-    s.state[row] = total
-    f = total
-    if s.choice[BIAS_AT] >= 0 and s.choice[IS_FOLDED] == 0:
-        f = f + s.fixed[s.choice[BIAS_AT] + i]
-    if s.choice[TRACE_LINEAR] >= 0:
-        s.trace[s.choice[TRACE_LINEAR] + at] = f
-    if s.choice[PHASE_AT] >= 0:
-        f = f + s.fixed[s.choice[PHASE_AT] + sample * s.choice[PHASE_STEP] + i]
-    s.state[work_at(s, VALUE) + i] = f
-    activate(s.state, work_at(s, VALUE) + i, s.choice[ACTIVATION], s.fixed[0])
-    f = s.state[work_at(s, VALUE) + i]
-    if s.choice[TRACE_ACTIVATED] >= 0:
-        s.trace[s.choice[TRACE_ACTIVATED] + at] = f
-    if s.choice[FILTER_AT] >= 0:
-        f = times(f, s.fixed[s.choice[FILTER_AT] + sample * s.choice[FILTER_STEP] + i])
-    s.state[work_at(s, VALUE) + i] = f
+def finish(s, m, i, z, before, total, bias, phase, factor):
+    """Value of the cell at one element, with all that is remembered of it (D-6); return the argument that follows (S-6)."""
+    sample, is_folded = m.control[SAMPLE], s.choice[IS_FOLDED] != 0
+    place = (m.control[MADE] * s.choice[BATCH] + sample) * s.choice[N] + i
+    a = total
+    if is_folded:
+        a = total + bias if m.control[IS_FRESH] != 0 else ((total + bias) + before) - bias
+    linear = a if s.choice[BIAS_AT] < 0 or is_folded else a + bias
+    at = work_at(s, VALUE) + i
+    s.state[at] = linear if s.choice[PHASE_AT] < 0 else linear + phase
+    activate(s.state, at, s.choice[ACTIVATION], s.fixed[0])
+    value = s.state[at]
+    f = value if s.choice[FILTER_AT] < 0 else times(value, factor)
+    s.state[s.choice[A_AT] + sample * s.choice[ROW_STEP] + i] = a
+    s.state[at] = f
     s.state[work_at(s, ARGUMENT) + i] = z
-    track(s, m, i, z, f, total)
+    if s.choice[TRACE_LINEAR] >= 0:
+        s.trace[s.choice[TRACE_LINEAR] + place] = linear
+    if s.choice[TRACE_ACTIVATED] >= 0:
+        s.trace[s.choice[TRACE_ACTIVATED] + place] = value
+    if s.choice[TRACE_Z] >= 0:
+        s.trace[s.choice[TRACE_Z] + place] = z
+        s.trace[s.choice[TRACE_F] + place] = f
+        if s.choice[IS_GATED] != 0:
+            s.trace[s.choice[TRACE_A] + place] = a
     if s.choice[IS_PICARD] != 0:
         return f
     return times(s.fixed[2], z) + times(s.fixed[1], f)
 
 
 @cuda.jit(device=True)
-def gate_element(s, m, i, z):
-    """Decide about one element of the coming evaluation (D-1, D-2) and leave what its column is multiplied by.
+def gate_element(s, i, u, r, threshold, count):
+    """Decide about one element of the evaluation that follows, number `count` since the reset (D-1, D-2).
 
-    Returns whether it is sent (bit 0), and whether it counts as not zero (bit 1, C-3).
+    What its column is multiplied by is left in the workspace. Returns whether it is sent (bit 0), and whether it counts as not
+    zero (bit 1, C-3).
     """
-    sample, count, refresh = m.control[SAMPLE], m.control[COUNT], s.choice[REFRESH]
-    u = z
-    if s.choice[ENTRY_AT] >= 0:
-        u = z + s.fixed[s.choice[ENTRY_AT] + sample * s.choice[ENTRY_STEP] + i]
+    refresh = s.choice[REFRESH]
     if s.choice[IS_GATED] == 0 or (s.choice[IS_DENSE_START] != 0 and count == 0):
         s.state[work_at(s, FACTOR) + i] = u
         return 2 if u != 0 else 0
-    r, threshold = s.state[s.choice[R_AT] + sample * s.choice[N] + i], s.fixed[s.choice[THRESHOLD_AT] + i]
     d = u - r
     is_sent = not (abs(d) < threshold) if s.choice[IS_GE] != 0 else not (abs(d) <= threshold)
     is_refresh = refresh > 0 and count > 0 and count % max(refresh, 1) == 0
@@ -167,6 +185,20 @@ def gate_element(s, m, i, z):
 
 
 @cuda.jit(device=True)
+def step_element(s, m, i, is_first):
+    """Finish one element, or load it, and gate what follows; returns as :func:`gate_element`."""
+    z, r, a, total, has_fired, entry, bias, phase, factor, threshold = read_element(s, m, i, is_first)
+    count = m.control[COUNT]
+    if not is_first:
+        if s.choice[IS_GATED] != 0:
+            r = commit_gate(s, m, i, r, watched(s, z, entry), has_fired)
+        z = finish(s, m, i, z, a, total, bias, phase, factor)
+        count += 1
+    s.state[work_at(s, FOLLOWING) + i] = z
+    return gate_element(s, i, watched(s, z, entry), r, threshold, count)
+
+
+@cuda.jit(device=True)
 def step_elements(s, m, is_first):
     """All elements of a block: finish, or load the first argument, then gate and list.
 
@@ -174,15 +206,13 @@ def step_elements(s, m, is_first):
     """
     thread = cuda.threadIdx.x
     lane, warp, warps = thread % 32, thread // 32, cuda.blockDim.x // 32
-    begin, end, following = first_of(s, cuda.blockIdx.x), first_of(s, cuda.blockIdx.x + 1), work_at(s, FOLLOWING)
+    begin, end = first_of(s, cuda.blockIdx.x), first_of(s, cuda.blockIdx.x + 1)
     listed = nonzero = 0
     for first in range(begin, end, cuda.blockDim.x):
         i = first + thread
         found = 0
         if i < end:
-            z = s.state[m.control[SAMPLE] * s.choice[N] + i] if is_first else finish(s, m, i)
-            s.state[following + i] = z
-            found = gate_element(s, m, i, z)
+            found = step_element(s, m, i, is_first)
         sent = cuda.ballot_sync(EVERY_LANE, found & 1 != 0)
         if lane == 0:
             m.warp_count[warp] = cuda.popc(sent)
@@ -231,21 +261,17 @@ def step(s, m):
     is_first = m.word[IS_FIRST] != 0  # of its sample, the evaluation that will be gated
     if is_first and m.control[PHASE] == RUN:
         return_argument(s, m)
-    if not is_first and s.choice[IS_GATED] != 0:
-        commit_gate(s, m)
-        if cuda.blockIdx.x == 0 and cuda.threadIdx.x == 0:
-            count_evaluation(s, m)
     cuda.syncthreads()
-    if cuda.threadIdx.x == 0:
-        if is_first:
-            begin_sample(s, m)
-        else:  # the gate is that of the evaluation after the one that is finished here
-            m.control[COUNT] += 1
+    if cuda.threadIdx.x == 0 and is_first:
+        begin_sample(s, m)
     cuda.syncthreads()
     if m.control[PHASE] == DONE:
         return
     step_elements(s, m, is_first)
     cuda.syncthreads()
     if cuda.threadIdx.x == 0 and not is_first:
+        if cuda.blockIdx.x == 0 and s.choice[IS_GATED] != 0:
+            count_evaluation(s, m)
+        m.control[COUNT] += 1
         m.control[MADE] += 1
     cuda.syncthreads()

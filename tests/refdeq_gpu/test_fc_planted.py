@@ -48,17 +48,19 @@ BUGS = [
     # what only the next round may know
     ("fc_step.cuh", "z[i] = s.argument()[i];", "z[i] = s.next()[i];"),
     ("fc_judge.cuh", "s.words[VERDICT_AT] = status;", "if (status != 0) s.words[VERDICT_AT] = status;"),
-    ("fc_step.cuh", "s.flags[s.choice[FIRED_AT] + i] = is_sent;", "s.flags[m.control[SAMPLE] * s.n() + i] = is_sent;"),
+    ("fc_step.cuh", "s.next()[i] = z;", "s.next()[i] = s.argument()[i] = z;"),
+    ("fc_step.cuh", "m.control[COUNT] + (is_first ? 0 : 1)", "m.control[COUNT]"),
     ("fc_solve.cu", "write_account(s, control, 1, m);", "write_account(s, control, 0, m);"),
     # arithmetic
     ("fc_sums.cuh", "return a + w * d;", "return fma(w, d, a);"),
     ("fc_judge.cuh", "lane[l] <= total || total != total ? total : lane[l]", "lane[l] > total ? lane[l] : total"),
     ("fc_judge.cuh", "total + lane[l]", "total + lane[31 - l]"),
     ("fc_judge.cuh", "recent[(made - 1 - window) % (window + 1)]", "recent[(made - window) % (window + 1)]"),
-    ("fc_step.cuh", "((sum + bias) + before) - bias", "sum + before"),
+    ("fc_step.cuh", "((a + e.bias) + e.a) - e.bias", "a + e.a"),
 ]
 
 PYTHON_BUGS = [
+    ("fc_step", "        m.control[COUNT] += 1\n", "        m.control[COUNT] += 2\n"),
     ("fc_barrier", "cuda.atomic.exch(words, ARRIVED, 0)", "pass"),
     ("fc_solve", "        grid_barrier(words)\n        step(s, m)", "        step(s, m)"),
     ("fc_sums", "        cuda.syncthreads()  # this chunk is there", "        pass  # this chunk is there"),
