@@ -26,7 +26,7 @@ WAYS = [
     ({"blocks": 3, "threads": 96}, 1),
     ({"blocks": 5, "threads": 64, "by_pairs": True}, 5),
     ({"blocks": 2, "threads": 256}, 9),
-    ({"blocks": 8, "threads": 64, "by_pairs": True}, 0),
+    ({"blocks": 40, "threads": 64, "by_pairs": True}, 0),
 ]
 """Grids, blocks and both kinds of launches, with orders of threads; no bit may depend on any of it."""
 
