@@ -47,15 +47,25 @@ __device__ __forceinline__ void load_resident(const TileWeights& weights, const 
     for (int i = at.thread; i < count; i += at.warps * 32) weights.near[i] = weights.everywhere[i];
 }
 
+// Fragments of 32 columns of a piece, as one lane wants them.
+struct PieceFragments {
+    uint4 pair[2];
+};
+
+__device__ __forceinline__ PieceFragments read_piece(const TileWeights& weights, const Place& at, int part, int step) {
+    const int index = part * weights.steps + step, size = at.warps * 2 * 32;
+    const uint4* from = (index < weights.resident ? weights.near : weights.everywhere) + (size_t)index * size;
+    return {{from[at.warp * 64 + at.lane], from[at.warp * 64 + at.lane + 32]}};
+}
+
 // c += (part `p` of the left operand, in the tile) * (the parts of the weight that count beside it).
 //
 // `skips` has a bit for every 16 rows that send nothing. With later parts of the left operand fewer parts of the weight count:
-// products beyond the last part are below what the parts resolve.
+// products beyond the last part are below what the parts resolve. A piece is asked for while the one before it is multiplied.
 __device__ __forceinline__ void multiply_tile(
     const unsigned short* tile, const TileWeights& weights, const Place& at, int p, unsigned skips, int has_odd, Fragments& c
 ) {
-    const int piece = at.warps * 2 * 32;
-    const int own = at.warp * 2 * 32 + at.lane;
+    PieceFragments next = read_piece(weights, at, 0, 0);
     for (int step = 0; step < weights.steps; ++step) {
         unsigned a[TILE_M][4];
 #pragma unroll
@@ -64,16 +74,18 @@ __device__ __forceinline__ void multiply_tile(
             ldmatrix_x4(a[m], tile + tile_chunk(row, 2 * step + (at.lane >> 4), at.width));
         }
         for (int part = 0; part < weights.parts - p; ++part) {
-            const int index = part * weights.steps + step;
-            const uint4* from = index < weights.resident ? weights.near : weights.everywhere;
-            uint4 pair[2] = {from[index * piece + own], from[index * piece + own + 32]};
+            const PieceFragments piece = next;
+            if (part + 1 < weights.parts - p)
+                next = read_piece(weights, at, part + 1, step);
+            else if (step + 1 < weights.steps)
+                next = read_piece(weights, at, 0, step + 1);
             if (part > 0 && has_odd) {
 #pragma unroll
                 for (int i = 0; i < 4 * TILE_M; ++i) a[i >> 2][i & 3] = finite_halves(a[i >> 2][i & 3]);
             }
 #pragma unroll
             for (int t = 0; t < 4; ++t) {
-                const uint4 four = pair[t >> 1];
+                const uint4 four = piece.pair[t >> 1];
                 unsigned b[2] = {t & 1 ? four.z : four.x, t & 1 ? four.w : four.y};
                 if (p > 0 && !weights.is_finite) {
                     b[0] = finite_halves(b[0]);

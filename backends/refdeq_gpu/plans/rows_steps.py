@@ -71,8 +71,8 @@ def steps_plan(request: PlanRequest, pattern: Pattern, device: Device, *, by_lib
     Parameters
     ----------
     by_library : bool
-        Products of a library on gathered rows, in fast order. It multiplies what was not sent by zero (D-7, ``"read"``), and how
-        it sums may depend on how many rows there are: results are those of the same batch again, no more (R1).
+        Products of a library on gathered rows, in fast order. It multiplies what was not sent by zero (D-7, ``"read"``), and
+        how it sums may depend on how many rows there are: results are those of the same batch again, no more (R1).
     """
     gate = request.gates.get(pattern.linear)
     if gate is not None and gate.granularity not in ("element", "channel", "sample"):

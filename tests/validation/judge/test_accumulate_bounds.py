@@ -169,7 +169,7 @@ def test_no_order_of_a_folded_bias_exceeds_its_bound(dtype):
 
 
 def test_two_bfloat16_parts_stay_within_their_share():
-    """What ``bfloat16x2`` drops of a product (docs/bounds.md, section 3): within the declared share, and a third of it is reached."""
+    """What ``bfloat16x2`` drops of a product (docs/bounds.md, section 3): within its share, of which a third is reached."""
     theta = Fraction(bounds.operand_unit(declared(claims(multiply="bfloat16x2"), "float32")))
     rng = np.random.default_rng(20_261)
     w, d = (np.append(1.0 + rng.random(300), 1.0 + 2.0**-8 * (1.0 - 2.0**-15)).astype(np.float32) for _ in range(2))
