@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Size
+from refdeq_gpu.launch_log import LaunchLog
 
 from refdeq.errors import ArgumentError, BackendUnavailableError, LaunchError, OutOfDeviceMemoryError, RefdeqError
 from refdeq_cuda.arguments import check_count, element_type, kernel_function, kernel_record, native
@@ -61,6 +62,7 @@ class CudaDevice:
     is_simulated = False
 
     def __init__(self) -> None:
+        self._log = LaunchLog()
         with _reported("opening the device"):
             from numba import cuda
 
@@ -144,6 +146,7 @@ class CudaDevice:
         check_count(kernel, arguments)
         real = np.dtype(dtype)
         values = []
+        self._log.note(kernel, dtype)
         for expected, value in zip(kernel_record(kernel).arguments, arguments, strict=True):
             kind = element_type(expected.kind, real)
             if expected.is_array:

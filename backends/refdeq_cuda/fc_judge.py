@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 
 from numba import cuda, float64
+from refdeq_gpu.plans import fc_layout
 
 from refdeq.types import Status
 from refdeq_cuda.arithmetic import times
 from refdeq_cuda.fc_parts import ARGUMENT, VALUE, work_at
-from refdeq_gpu.plans import fc_layout
 
 __all__ = ["judge"]
 

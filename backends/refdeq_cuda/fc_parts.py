@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from numba import cuda
-
 from refdeq_gpu.plans import fc_layout
 
 __all__ = [

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 from numba import cuda
+from refdeq_gpu.plans import fc_layout
 
 from refdeq_cuda.fc_barrier import grid_barrier
 from refdeq_cuda.fc_parts import Block, Solve
 from refdeq_cuda.fc_step import step
 from refdeq_cuda.fc_sums import add_columns
-from refdeq_gpu.plans import fc_layout
 
 __all__ = ["fc_add", "fc_solve", "fc_step"]
 

@@ -8,11 +8,11 @@ made.
 from __future__ import annotations
 
 from numba import cuda, int32
+from refdeq_gpu.plans import fc_layout
 
 from refdeq_cuda.arithmetic import times
 from refdeq_cuda.fc_activations import activate
 from refdeq_cuda.fc_parts import ARGUMENT, FACTOR, FOLLOWING, KEPT, LISTED, PARTIAL, VALUE, first_of, work_at
-from refdeq_gpu.plans import fc_layout
 
 __all__ = ["step"]
 

@@ -8,11 +8,11 @@ order.
 from __future__ import annotations
 
 from numba import cuda, uint64
+from refdeq_gpu.plans import fc_layout
 
 from refdeq_cuda.arithmetic import fma, times
 from refdeq_cuda.fc_judge import judge
 from refdeq_cuda.fc_parts import FACTOR, KEPT, LISTED, PARTIAL, first_of, work_at
-from refdeq_gpu.plans import fc_layout
 
 __all__ = ["add_columns"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Size
+from refdeq_gpu.launch_log import LaunchLog
 
 from refdeq.errors import ArgumentError, LaunchError
 from refdeq_cuda.arguments import check_count, element_type, kernel_function, kernel_record, native
@@ -45,6 +46,7 @@ class SimulatedDevice:
     max_shared = MAX_SHARED
 
     def __init__(self, multiprocessors: int = 4, seed: int | None = None, find: Callable[[str], Any] = kernel_function) -> None:
+        self._log = LaunchLog()
         self.multiprocessors = multiprocessors
         self._seed, self._find = seed, find
 
@@ -97,6 +99,7 @@ class SimulatedDevice:
     ) -> None:
         """Run a kernel of the table to its end."""
         record = kernel_record(kernel)
+        self._log.note(kernel, dtype)
         check_count(kernel, arguments)
         if is_cooperative and np.prod(grid) > self.resident_blocks(kernel, block, dtype=dtype, shared=shared):
             raise LaunchError(f"{kernel}: {grid} blocks cannot be resident at once, {self.multiprocessors} can")

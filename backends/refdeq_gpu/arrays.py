@@ -84,4 +84,4 @@ class DeviceArray:
         return device
 
     def __dlpack__(self, **options: Any) -> Any:
-        return self.buffer.reshape(self.shape).__dlpack__(**options)
+        return self.buffer[: self.size].reshape(self.shape).__dlpack__(**options)

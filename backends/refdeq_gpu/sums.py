@@ -87,8 +87,9 @@ class Sums:
     ) -> None:
         """``a += Conv(d, W)`` over the sent elements; one spatial axis is treated as an image of height 1.
 
-        Images go over lists of tiles (K3), signals and convolutions of few channels over outputs, one after the other. Both add the same terms in the same order; only `is_narrow` (`d` holds bfloat16 numbers) may lead
-        to tensor cores, where the precision says so.
+        Images go over lists of tiles (K3), signals and convolutions of few channels over outputs, one after the other. Both add
+        the same terms in the same order; only `is_narrow` (`d` holds bfloat16 numbers) may lead to tensor cores, where the
+        precision says so.
         """
         rows, count = self._workspace.rows(active)
         if count == 0:

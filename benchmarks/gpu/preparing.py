@@ -37,7 +37,16 @@ def validate(setup: Setup, run: Run, seconds: float) -> None:
     tier = ["--tier", "smoke"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "refdeq.cli", "validate", *setup.backends, *tier, "--report", str(report)]
+        command = [
+            sys.executable,
+            "-c",
+            "from refdeq.cli import main; main()",
+            "validate",
+            *setup.backends,
+            *tier,
+            "--report",
+            str(report),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
         except subprocess.TimeoutExpired:
