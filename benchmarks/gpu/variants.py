@@ -1,8 +1,8 @@
 """Plans that users do not get by default, as implementations for the judge.
 
-``refdeq validate benchmarks.gpu.variants:pairs_cupy`` judges one of them, from the root of a clone. A backend hands out the plan
-that suits a request; the others of the same family have kernels of their own, and no kernel goes unjudged: here each is a backend
-that hands out nothing else.
+``refdeq validate benchmarks.gpu.variants:pairs_cupy`` judges one of them, from the root of a clone. A backend hands out the
+plan that suits a request; the others of the same family have kernels of their own, and no kernel goes unjudged: here each is a
+backend that hands out nothing else.
 """
 
 from __future__ import annotations
