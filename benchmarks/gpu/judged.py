@@ -23,15 +23,15 @@ _V = "benchmarks.gpu.variants"
 COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "cupy": (
         ("cupy", "--tier", "smoke"),
-        ("cupy", "--cell", "designed"),
+        ("cupy", "--quick", "--cell", "designed"),
         ("cupy", "--cell", "sine", "--samples", "70"),
         ("cupy-bf16", "cupy-bf16x2", "cupy-bf16x3", "--tier", "smoke"),
-        ("cupy-bf16", "cupy-bf16x2", "cupy-bf16x3", "--cell", "designed"),
+        ("cupy-bf16", "cupy-bf16x2", "cupy-bf16x3", "--quick", "--cell", "designed"),
         (f"{_V}:pairs_cupy", f"{_V}:lists_cupy", f"{_V}:lists_cupy_fast", f"{_V}:library_cupy", "--tier", "smoke"),
     ),
     "cuda": (
         ("cuda", "--tier", "smoke"),
-        ("cuda", "--cell", "designed", "--preset", "refdeq"),
+        ("cuda", "--quick", "--cell", "designed", "--preset", "refdeq"),
         ("cuda", "--cell", "sine", "--samples", "70", "--preset", "refdeq"),
         (f"{_V}:pairs_cuda", f"{_V}:lists_cuda", f"{_V}:lists_cuda_fast", f"{_V}:library_cuda", "--tier", "smoke"),
     ),

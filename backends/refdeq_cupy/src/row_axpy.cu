@@ -118,8 +118,9 @@ __device__ __forceinline__ void add_listed(
     }
 }
 
+// Two blocks at a time, as many as slices leave room for: left to itself the compiler saves registers for more, and spills.
 #define ROW_AXPY(name, is_fused) \
-    extern "C" __global__ void __launch_bounds__(256) name( \
+    extern "C" __global__ void __launch_bounds__(256, 2) name( \
         const int* rows, long long count, int n, int wide, int span, const unsigned char* live, const int* index, \
         const REAL* values, const int* ends, const REAL* weight, REAL* a \
     ) { \
