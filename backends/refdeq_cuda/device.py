@@ -61,8 +61,9 @@ class CudaDevice:
     language = "cuda"
     is_simulated = False
 
+    _log = LaunchLog()
+
     def __init__(self) -> None:
-        self._log = LaunchLog()
         with _reported("opening the device"):
             from numba import cuda
 
