@@ -9,7 +9,7 @@ from numba import cuda
 
 from refdeq_cuda.indexing import split
 
-__all__ = ["clear_words", "copy", "copy_flags", "fill", "fill_flags", "gather", "move", "scatter", "transpose"]
+__all__ = ["clear_words", "copy", "fill", "fill_flags", "gather", "move", "scatter", "transpose"]
 
 _TILE, _PADDED = 32, 33
 
@@ -40,15 +40,6 @@ def clear_words(count, out):
 @cuda.jit
 def copy(rows, count, n, x, out):
     """``out[b, k] = x[b, k]``."""
-    for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
-        entry, k = split(i, n)
-        at = rows[entry] * n + k
-        out[at] = x[at]
-
-
-@cuda.jit
-def copy_flags(rows, count, n, x, out):
-    """``out[b, k] = x[b, k]``, of bytes."""
     for i in range(cuda.grid(1), count * n, cuda.gridsize(1)):
         entry, k = split(i, n)
         at = rows[entry] * n + k

@@ -105,12 +105,13 @@ def _gemm(device: Any, dtype: str, sizes: Sizes) -> Ways:
     d, weight = (device.upload(rng.standard_normal(own).astype(dtype)) for own in (shape, (sizes.columns,) * 2))
     a = device.upload(np.zeros(shape, dtype=dtype))
     everyone = np.ones(sizes.rows, dtype=bool)
-    ways: Ways = {"dense": {1.0: partial(sums.gemm, everyone, d, None, weight, False, a)}, "row": {}, "axpy": {}}
+    full = device.upload(np.ones(shape, dtype=bool))
+    ways: Ways = {"dense": {1.0: partial(sums.gemm_dense, everyone, d, full, weight, a)}, "row": {}, "axpy": {}}
     for share in SHARES:
         active = np.arange(sizes.rows) < round(share * sizes.rows)
         ways["row"][share] = partial(sums.gemm, active, d, None, weight, False, a)
         mask = device.upload(rng.random(shape) < share)
-        ways["axpy"][share] = partial(sums.gemm, everyone, d, mask, weight, False, a)
+        ways["axpy"][share] = partial(sums.gemm_listed, everyone, d, mask, weight, a)
     return ways
 
 

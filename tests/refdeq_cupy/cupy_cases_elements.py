@@ -47,11 +47,6 @@ def copy(rng, dtype):
     return Case([*listed(), x, out], {4: put(out, x[ROWS])})
 
 
-def copy_flags(rng, dtype):
-    x, out = rng.integers(0, 2, (BATCH, N)).astype(np.uint8), written("uint8")
-    return Case([*listed(), x, out], {4: put(out, x[ROWS])})
-
-
 def gather(rng, dtype):
     x, position, out = numbers(rng, (BATCH, 20), dtype), rng.integers(0, 20, N), written(dtype)
     return Case([*listed(), x, np.int64(20), position, out], {6: put(out, x[ROWS][:, position])})
@@ -197,7 +192,7 @@ def list_with(width, *densities):
 
 CASES = {
     function.__name__: [function]
-    for function in (fill, fill_flags, clear_words, copy, copy_flags, gather, scatter, move, transpose, leaky_relu, relax)
+    for function in (fill, fill_flags, clear_words, copy, gather, scatter, move, transpose, leaky_relu, relax)
 }
 CASES |= {
     function.__name__: [function]

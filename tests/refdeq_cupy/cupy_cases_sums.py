@@ -36,18 +36,25 @@ def gemm_listed(inner, n, density):
     return case
 
 
-def gemm_dense(inner, n, grid_rows):
-    """Ten listed samples: more than one tile of eight has."""
+def gemm_dense(inner, n, grid_rows, density=None):
+    """Ten listed samples: more than one tile of eight has. With a density, nothing is added for columns that are not sent."""
 
     def case(rng, dtype):
         rows = np.array([0, 1, 3, 4, 5, 6, 7, 8, 10, 11], dtype=np.int32)
         d, weight = numbers(rng, (12, inner), dtype, False), numbers(rng, (inner, n), dtype, False)
         d[rows[-1]], a = numbers(rng, inner, dtype), numbers(rng, (12, n), dtype)
+        mask = np.ones((12, inner), bool) if density is None else rng.random((12, inner)) < density
+        if density is not None:
+            mask[:, inner // 2] = False  # where a weight is NaN, and in a sample of accumulators that are -0
+            weight[inner // 2], mask[rows[1]], a[rows[1]] = np.nan, False, -0.0
         expected = a.copy()
         for column in range(inner):
-            expected[rows] = expected[rows] + weight[column] * d[rows, column, None]
-        arguments = [rows, np.int64(len(rows)), np.int64(inner), np.int64(n), d, weight, a]
-        return Case(arguments, {6: expected}, grid=(-(-n // 32), grid_rows), block=(32, 8))
+            sent = rows[mask[rows, column]]
+            expected[sent] = expected[sent] + weight[column] * d[sent, column, None]
+        flags = np.zeros(1, dtype=np.uint8) if density is None else mask.astype(np.uint8)
+        sizes = np.int64(len(rows)), np.int64(inner), np.int64(n)
+        arguments = [rows, *sizes, d, np.int32(density is not None), flags, weight, a]
+        return Case(arguments, {8: expected}, grid=(-(-n // 32), grid_rows), block=(32, 8))
 
     return case
 
@@ -157,7 +164,7 @@ def fused_cases(dtype):
     geometry = [i4] * 10 + [np.int32(0)] * 2 + [i4] * 3
     return {
         "gemm_listed": (Case(listing, {8: small}, 1, 128), 8),
-        "gemm_dense": (Case([row, i8, i8, i8, one, one, start], {6: small}, 1, (32, 8)), 6),
+        "gemm_dense": (Case([row, i8, i8, i8, one, np.int32(0), nothing, one, start], {8: small}, 1, (32, 8)), 8),
         "matmul": (Case(product, {12: small}, 1, 32), 12),
         "conv": (Case([row, i8, *geometry, np.int32(0), one, nothing, one, start], {21: small}, 1, 32), 21),
     }
@@ -167,4 +174,4 @@ CASES = {function.__name__: [function] for function in (matmul, conv, inner, com
 CASES["residual_part"] = [residual_with(False), residual_with(True)]
 CASES["residual_finish"] = [finish_with(False), finish_with(True)]
 CASES["gemm_listed"] = [gemm_listed(300, 140, 0.6), gemm_listed(257, 128, 1.1), gemm_listed(3, 1, 0.0)]
-CASES["gemm_dense"] = [gemm_dense(70, 45, 1), gemm_dense(64, 32, 2), gemm_dense(1, 1, 2)]
+CASES["gemm_dense"] = [gemm_dense(70, 45, 1), gemm_dense(64, 32, 2), gemm_dense(1, 1, 2), gemm_dense(70, 33, 1, 0.6)]

@@ -66,6 +66,7 @@ VARIANTS = {
         [("sums.cu", "if (is_there && x < here)", "if (is_there && x < here && first == 0)")],
         {"gemm_dense": ""},
     ),
+    "mask ignored": ([("sums.cu", "(!has_mask || mask[sample * inner + first + x])", "true")], {"gemm_dense": ""}),
     "a lane left out, lanes not continued": (
         [
             ("norms.cu", "__shfl_sync(0xFFFFFFFFu", "__shfl_sync(0x7FFFFFFFu"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from refdeq.solvers import PeacemanRachford, Picard, SplittingSolver
 from refdeq.types import DeltaRule, StopRule
 from refdeq_validation.designed.families import Case
 from refdeq_validation.judge.comparing import Comparer
+from refdeq_validation.judge.models import declared
 from refdeq_validation.judge.replay import replay
 from refdeq_validation.judge.run import Run
 from refdeq_validation.judge.splitting import judge_resolvent
 from refdeq_validation.judge.verdicts import Findings
+from refdeq_validation.protocol.manifest import Claims
 
 __all__ = ["judge_case", "judge_solve", "run_data"]
 
@@ -158,6 +160,9 @@ def judge_solve(
     native_ulp = info.activation_ulp if info.activation_in(order) == "native" else None
     memory = warm if rule is not None else None
     run = run_data(cell, solution, start, rule, solver, judged_as or order, memory, returned, native_ulp=native_ulp)
+    if order == "fast" and (info.multiply, info.rounding) != ("same", "nearest"):
+        claims = Claims(name=info.name, order="fast", multiply=info.multiply, rounding=info.rounding)
+        run = replace(run, model=declared(claims, cell.graph.dtype))
     findings.merge(replay(run))
     return solution, findings
 

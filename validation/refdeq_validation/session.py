@@ -107,6 +107,9 @@ def judge_designed(
     """
     rows: dict[str, Row] = {}
     for case in cases:
+        if case.cell.graph.dtype not in declaration.backend.info.dtypes:
+            advance(1)  # not declared, so not judged; what is declared and has no case is missing
+            continue
         preset = next((name for name in PRESET_NAMES if f"-{name}-" in case.name), "other rules")
         row = rows.setdefault(preset, Row(declaration.name, "designed", preset))
         try:

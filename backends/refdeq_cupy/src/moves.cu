@@ -18,15 +18,6 @@ extern "C" __global__ void copy(const int* rows, long long count, long long n, c
     }
 }
 
-extern "C" __global__ void copy_flags(
-    const int* rows, long long count, long long n, const unsigned char* x, unsigned char* out
-) {
-    FLAT_LOOP(i, count * n) {
-        const long long at = element_of(rows, n, i).at(n);
-        out[at] = x[at];
-    }
-}
-
 extern "C" __global__ void gather(
     const int* rows, long long count, long long n, const REAL* x, long long x_step, const long long* position, REAL* out
 ) {

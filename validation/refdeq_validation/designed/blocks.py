@@ -39,6 +39,21 @@ def blocks(dtype: str) -> Iterator[Case]:
         yield _poisoned_sites(preset, rule, dtype)
         yield _skewed(preset, replace(rule, refresh=2), dtype)
     yield _poisoned_start(DeltaRule.preset("delta-network", threshold=THRESHOLD), dtype)
+    if dtype == "float32":
+        yield from _fed_back(dtype)
+
+
+def _fed_back(dtype: str) -> Iterator[Case]:
+    """Differences in bfloat16, for kernels that multiply such numbers; and solves of more than 256 columns, from a reset."""
+    rule = DeltaRule(threshold=THRESHOLD, memory="feedback", feedback_format="bfloat16")
+    yield _rows("feedback", rule, dtype)
+    yield _few_rows("feedback", rule, dtype)
+    yield _sites("feedback", rule, dtype)
+    z0 = np.random.default_rng(79).uniform(-1.0, 1.0, (3, 270)).astype(dtype)
+    for name, chosen in (("feedback", rule), ("dense", None)):
+        yield Case(
+            f"block-solve-{name}-{dtype}", "block", linear_cell(270, dtype), np.zeros_like(z0), z0, chosen, StopRule(max_eval=3)
+        )
 
 
 def _changed(rng: np.random.Generator, r: np.ndarray, sent: np.ndarray) -> np.ndarray:

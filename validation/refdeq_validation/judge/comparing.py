@@ -10,7 +10,7 @@ import numpy as np
 from refdeq_validation.judge import bounds, fourier
 from refdeq_validation.judge.arithmetic import same_bits
 from refdeq_validation.judge.bounds import Bound
-from refdeq_validation.judge.models import plain
+from refdeq_validation.judge.models import Arithmetic, plain
 from refdeq_validation.judge.nodes import LinearNode
 from refdeq_validation.judge.verdicts import PLACES, Failure, Findings, show
 
@@ -20,10 +20,17 @@ Array = np.ndarray
 
 
 class Comparer:
-    """Compares, counts, and records what fails."""
+    """Compares, counts, and records what fails.
 
-    def __init__(self, findings: Findings) -> None:
-        self.findings = findings
+    Parameters
+    ----------
+    findings : Findings
+    model : Arithmetic, optional
+        By which sums in fast order are judged; by default in the dtype of the arrays.
+    """
+
+    def __init__(self, findings: Findings, model: Arithmetic | None = None) -> None:
+        self.findings, self.model = findings, model
 
     def equal(self, kind: str, tensor: str, expected: Any, actual: Any) -> bool:
         """Compare two plain values."""
@@ -121,7 +128,7 @@ class Comparer:
             return self.bits("value", t, tensor, node.strict(d, sent, base), got)
         error, gauge, k, total = node.exact(d, sent, base, got)
         start = np.abs(base.astype(np.float64))
-        bound = bounds.accumulate(plain(got.dtype.name), k, start, gauge - start)
+        bound = self._bound(node, d, sent, got, k, start, gauge - start)
         return self.within("value", t, tensor, total, got, np.abs(error), bound.limit, bound)
 
     def dense(self, t: int, tensor: str, node: LinearNode, data: Array, got: Array, order: str) -> bool:
@@ -131,7 +138,7 @@ class Comparer:
         if order == "strict":
             return self.bits("value", t, tensor, node.output(node.strict(data, everything, base)), got)
         _, gauge, k, total = node.exact(data, everything, base, got)
-        error = bounds.accumulate_bound(k, gauge, got.dtype)
+        error = self._bound(node, data, everything, got, k, np.zeros_like(gauge), gauge).limit
         u = bounds.unit_roundoff(got.dtype)
         value = node.alpha * total
         error = abs(node.alpha) * error + (u * np.abs(value) if node.alpha != 1.0 else 0.0)
@@ -141,6 +148,12 @@ class Comparer:
             error = error + (u * np.abs(shift) if node.beta != 1.0 else 0.0)
             error = error + u * (np.abs(value) + error)
         return self.within("value", t, tensor, value, got, np.abs(got - value), error * (1.0 + 2.0**-40))
+
+    def _bound(self, node: LinearNode, d: Array, sent: Array, got: Array, k: Array, start: Array, products: Array) -> Bound:
+        """Bound of one accumulate under the declared model."""
+        model = plain(got.dtype.name) if self.model is None else self.model
+        sizes = None if model.operands is None else node.sizes(d, sent, np.zeros(got.shape, got.dtype))
+        return bounds.accumulate(model, k, start, products, sizes)
 
     def summed(self, t: int, tensor: str, node: Mapping[str, Any], inputs: Sequence[Array], got: Array, order: str) -> bool:
         """Compare a MatMul or a ReduceMean: ascending order when strict, within the bound otherwise."""

@@ -57,7 +57,7 @@ def replay(run: Run) -> Findings:
 class _Replay:
     def __init__(self, run: Run, findings: Findings) -> None:
         self.run, self.findings, self.trace = run, findings, run.trace
-        self.compare = Comparer(findings)
+        self.compare = Comparer(findings, run.model)
         self.declared = None if run.linear is None else run.linear(self.compare)
         self.dtype = np.dtype(run.graph["dtype"])
         self.hoisted, self.loop, self.gated = classify(run.graph, run.rule)
@@ -266,7 +266,9 @@ class _Replay:
         wide, shift = before.astype(np.float64), bias.astype(np.float64)
         _, gauge, k, total = node.exact(values, sent, zero, got)
         lifted = _lift(dense, got)
-        bound = bounds.folded(plain(self.dtype.name), k, gauge, wide, shift, lifted)
+        model = plain(self.dtype.name) if self.run.model is None else self.run.model
+        sizes = None if model.operands is None else node.sizes(values, sent, zero)
+        bound = bounds.folded(model, k, gauge, wide, shift, lifted, sizes)
         target = np.where(lifted, total + shift, total + wide)
         self.compare.within("value", t, f"a[{name}]", target, got, np.abs(got - target), bound.limit, bound)
 

@@ -59,7 +59,7 @@ class Run:
         Makes, of a comparer, the judge of the one gated node under the declared model of arithmetic; without it sums are those
         of the dtype.
     model : Arithmetic or None
-        That model, for a node without a gate.
+        That model, for nodes without a gate, and for all of them where `linear` is None.
     split : mapping or None
         Of a splitting (S-6b), whose rewritten cell `graph` is: ``argument`` and ``value`` name the graph values that stand for
         z and f of the original cell.
