@@ -14,6 +14,7 @@ from refdeq.errors import ArgumentError, DTypeError, UnsupportedError
 from refdeq.evaluation import Evaluator
 from refdeq.execution import choose_plan, finish, run_callable, run_fused, run_loop
 from refdeq.graph import Cell
+from refdeq.kernels import Kernels
 from refdeq.loop import Hook
 from refdeq.registry import Backend, load_backend
 from refdeq.solution import Solution
@@ -139,7 +140,7 @@ def solve(
             solution = run_loop(evaluator, kernels, solver, stop, start, returned, trace, hook, native, split, dialect)
         solution = replace(
             solution,
-            executor=f"fused: {plan.name}{solution.executor}" if plan is not None else f"op level ({why})",
+            executor=f"fused: {plan.name}{solution.executor}" if plan is not None else f"op level ({why}){_noted(kernels)}",
             backend=chosen.info.name,
             order=order,
             solver=solver.name,
@@ -166,6 +167,13 @@ def _check_alone(**others: Any) -> None:
     for name, value in others.items():
         if value is not None:
             raise ArgumentError(name, hint="a dialect brings its own; give its options to refdeq.dialect")
+
+
+def _noted(kernels: Kernels) -> str:
+    """What the primitives say of the ways that they chose, for ``Solution.executor``; most have nothing to say."""
+    note = getattr(kernels, "note", None)
+    said = note() if note is not None else ""
+    return f"; {said}" if said else ""
 
 
 def _check_options(*, order: Any, executor: Any, reuse: Any, returned: Any, threads: Any, hook: Any) -> None:

@@ -13,6 +13,7 @@ __all__ = ["conv", "conv_fma", "gemm_dense", "gemm_dense_fma", "gemm_listed", "g
 
 _THREADS = 128
 _SIDE, _ENTRIES, _PADDED = 32, 8, 33
+_FULL = 0xFFFFFFFF
 
 
 @cuda.jit(device=True)
@@ -56,7 +57,7 @@ def _gemm_listed(step):
 
 def _gemm_dense(step):
     @cuda.jit
-    def kernel(rows, count, inner, n, d, weight, a):
+    def kernel(rows, count, inner, n, d, has_mask, mask, weight, a):
         values = cuda.shared.array((_ENTRIES, _SIDE), d.dtype)
         weights = cuda.shared.array((_SIDE, _PADDED), d.dtype)
         lane, line = cuda.threadIdx.x, cuda.threadIdx.y
@@ -67,15 +68,20 @@ def _gemm_dense(step):
             is_own = entry < count and i < n
             total = a[b * n + i] if is_own else a.dtype.type(0)
             for first in range(0, inner, _SIDE):
+                is_sent = False
                 if entry < count and first + lane < inner:
-                    values[line, lane] = d[b * inner + first + lane]
+                    at = b * inner + first + lane
+                    values[line, lane] = d[at]
+                    is_sent = has_mask == 0 or mask[at] != 0
+                sent = cuda.ballot_sync(_FULL, is_sent)  # of the entry's warp: the others' terms are left out, not added as 0
                 for j in range(line, _SIDE, _ENTRIES):
                     if first + j < inner and i < n:
                         weights[j, lane] = weight[(first + j) * n + i]
                 cuda.syncthreads()
                 if is_own:
                     for j in range(min(_SIDE, inner - first)):
-                        total = step(weights[j, lane], values[line, j], total)
+                        if (sent >> j) & 1:
+                            total = step(weights[j, lane], values[line, j], total)
                 cuda.syncthreads()
             if is_own:
                 a[b * n + i] = total

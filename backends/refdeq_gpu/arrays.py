@@ -33,7 +33,7 @@ class DeviceArray:
     DeviceArray((2, 3), float64)
     """
 
-    __slots__ = ("buffer", "dtype", "shape", "stream")
+    __slots__ = ("__weakref__", "buffer", "dtype", "shape", "stream")
 
     def __init__(self, buffer: Any, shape: tuple[int, ...], dtype: Any, stream: int | None = None) -> None:
         self.buffer, self.shape, self.dtype, self.stream = buffer, tuple(shape), np.dtype(dtype), stream

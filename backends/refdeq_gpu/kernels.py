@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from refdeq.errors import DTypeError
 from refdeq.kernels import GateSpec, OpFunction
 from refdeq_gpu import positions
 from refdeq_gpu.arrays import DeviceArray
@@ -59,6 +60,8 @@ class GpuKernels:
         if isinstance(array, np.ndarray):
             return self._device.upload(array)
         source = self._device.adopt(array)
+        if source.dtype.kind != "f":  # masks and counts: small, and rare
+            return self._device.upload(self._device.download(source))
         out = self._device.empty(source.shape, source.dtype)
         everyone = np.ones(len(source), dtype=bool)
         self.copy_active(source, everyone, out)
@@ -87,9 +90,9 @@ class GpuKernels:
 
     def copy_active(self, source: DeviceArray, active: np.ndarray, out: DeviceArray) -> None:
         """Copy the active samples."""
-        kernel = "copy_flags" if out.dtype == np.bool_ else "copy"
-        dtype = "float64" if out.dtype == np.bool_ else out.dtype
-        self._launch.samples(kernel, active, sample_size(out), source, out, dtype=dtype)
+        if out.dtype.kind != "f":
+            raise DTypeError("out", expected="an array of real numbers", got=out.dtype, hint="masks are written by gates")
+        self._launch.samples("copy", active, sample_size(out), source, out, dtype=out.dtype)
 
     def flatten(self, parts: Sequence[DeviceArray], active: np.ndarray, out: DeviceArray) -> None:
         """Copy the states of a sample into one row."""
@@ -148,13 +151,20 @@ class GpuKernels:
         place = self._workspace.constant(("sites", each.shape, shape), lambda: positions.broadcast(each.shape, shape))
         counts = self._workspace.room("counts", (len(mask),), "int64")
         self._launch.samples("count_sent", active, sample_size(mask), mask, int(each.size > 1), factors, place, counts)
-        out[active] += self._device.download(counts)[active]
+        found = self._device.download(counts)
+        out[active] += found[active]
+        if each.size == 1 and each[0] > 0:
+            self._sums.ways.remember(mask, active, found // each[0])  # on the host already: choosing by it waits for nothing
 
     def count_nonzero(self, values: DeviceArray, active: np.ndarray, out: np.ndarray) -> None:
         """Add the number of elements that are not zero to `out` (C-3); waits for the device."""
         counts = self._workspace.room("counts", (len(values),), "int64")
         self._launch.samples("count_nonzero", active, sample_size(values), values, counts, dtype=values.dtype)
         out[active] += self._device.download(counts)[active]
+
+    def note(self) -> str:
+        """What was chosen so far for gated Gemm nodes (K4), for ``Solution.executor``."""
+        return self._sums.ways.note()
 
     # Linear nodes ------------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Device
 from refdeq_gpu.launching import Launcher, flat_grid
 from refdeq_gpu.plans.conv import TileConv
+from refdeq_gpu.ways import GemmWays
 from refdeq_gpu.workspace import Workspace
 
 __all__ = ["Sums"]
@@ -33,29 +34,51 @@ class Sums:
         Strict order rounds every product and every sum; fast order has one fused multiply-add per term, in the same order.
     precision : {"float32", "bfloat16x3"}
         Of products on tensor cores, see :class:`refdeq_gpu.plans.conv.TileConv`.
+
+    Attributes
+    ----------
+    ways : GemmWays
+        Chooses how a gated Gemm is added (K4).
     """
 
     def __init__(self, device: Device, workspace: Workspace, order: str, precision: str = "float32") -> None:
         self._device, self._workspace, self._order = device, workspace, order
         self._tiles = TileConv(device, precision=precision)
         self._launch = Launcher(device, workspace)
+        self.ways = GemmWays(device)
         self._suffix = "_fma" if order == "fast" else ""
         self._by_input: dict[int, tuple[DeviceArray, DeviceArray]] = {}
 
     def gemm(
         self, active: np.ndarray, d: DeviceArray, mask: DeviceArray | None, weight: DeviceArray, by_output: bool, a: DeviceArray
     ) -> None:
-        """``a += d @ B`` over the sent columns; `by_output` says that the weight is stored as (N, K)."""
-        inner, n = d.shape[1], a.shape[1]
-        rows, count = self._workspace.rows(active)
-        if count == 0 or inner == 0 or n == 0:
+        """``a += d @ B`` over the sent columns; `by_output` says that the weight is stored as (N, K).
+
+        Counts choose between two ways, which have the same bits.
+        """
+        if not active.any() or d.shape[1] == 0 or a.shape[1] == 0:
             return
         columns = self._stored_by_input(weight) if by_output else weight
-        if mask is None:
-            grid = -(-n // _DENSE_OUTPUTS), min(-(-count // _DENSE_ROWS), _MOST_BLOCKS_Y)
-            dense = rows, count, inner, n, d, columns, a
-            self._launch.tiles(f"gemm_dense{self._suffix}", grid, (_DENSE_OUTPUTS, _DENSE_ROWS), *dense, dtype=a.dtype)
-            return
+        if mask is None or self.ways.choose(mask, active, a.dtype) == "dense":
+            self.gemm_dense(active, d, mask, columns, a)
+        else:
+            self.gemm_listed(active, d, mask, columns, a)
+
+    def gemm_dense(
+        self, active: np.ndarray, d: DeviceArray, mask: DeviceArray | None, columns: DeviceArray, a: DeviceArray
+    ) -> None:
+        """The way over all columns; where there is a mask, a product is added only for what was sent. `columns` is (K, N)."""
+        rows, count = self._workspace.rows(active)
+        inner, n = columns.shape
+        grid = -(-n // _DENSE_OUTPUTS), min(-(-count // _DENSE_ROWS), _MOST_BLOCKS_Y)
+        flags = self._workspace.room("flags", (1,), "bool") if mask is None else mask
+        arguments = rows, count, inner, n, d, int(mask is not None), flags, columns, a
+        self._launch.tiles(f"gemm_dense{self._suffix}", grid, (_DENSE_OUTPUTS, _DENSE_ROWS), *arguments, dtype=a.dtype)
+
+    def gemm_listed(self, active: np.ndarray, d: DeviceArray, mask: DeviceArray, columns: DeviceArray, a: DeviceArray) -> None:
+        """The way over a list of each sample's sent columns. `columns` is (K, N)."""
+        rows, count = self._workspace.rows(active)
+        inner, n = columns.shape
         index = self._workspace.room("index", (len(d), inner), "int32")
         length = self._workspace.room("length", (len(d),), "int32")
         self._launch.samples("list_sent", active, inner, mask, index, length)

@@ -118,7 +118,6 @@ define("moves", "flat", "fill", f"{_R} value:T out:T*", "out[b, k] = value")
 define("moves", "flat", "fill_flags", f"{_R} value:i32 out:u8*", "out[b, k] = value (0 or 1)")
 define("moves", "flat", "clear_words", "count:i64 out:i32*", "out[i] = 0 for i < count; no samples")
 define("moves", "flat", "copy", f"{_R} x:T* out:T*", "out[b, k] = x[b, k]")
-define("moves", "flat", "copy_flags", f"{_R} x:u8* out:u8*", "out[b, k] = x[b, k]")
 define("moves", "flat", "gather", f"{_R} x:T* x_step:i64 position:i64* out:T*",
        "out[b * n + k] = x[b * x_step + position[k]]; a step of 0 reads one parameter for every sample")  # fmt: skip
 define("moves", "flat", "scatter", f"{_R} x:T* position:i64* out:T* width:i64", "out[b * width + position[k]] = x[b * n + k]")
@@ -167,9 +166,9 @@ for _suffix, _text in (("", "a = fl(a + fl(w d))"), ("_fma", "a = fma(w, d, a)")
            f"a (B, n) += over t ascending of weight[index[t] * n + i] * d[b * inner + index[t]]: {_text}; lists of the stride "
            "inner; grid (tiles of 128 outputs, count), 128 threads; index and d are staged in shared memory by the block")  # fmt: skip
     define("sums", "tile", f"gemm_dense{_suffix}",
-           "rows:i32* count:i64 inner:i64 n:i64 d:T* weight:T* a:T*",
-           f"the same over all inner columns, zeros included: {_text}; grid (tiles of 32 outputs, tiles of 8 entries of rows), "
-           "block (32, 8); d and weight staged through shared memory 32 columns at a time, k ascending")  # fmt: skip
+           "rows:i32* count:i64 inner:i64 n:i64 d:T* has_mask:i32 mask:u8* weight:T* a:T*",
+           f"the same over all inner columns, where has_mask those with mask[b * inner + k]: {_text}, else a stays; grid (tiles of "
+           "32 outputs, tiles of 8 entries of rows), block (32, 8); d and weight staged 32 columns at a time, k ascending")  # fmt: skip
     define("sums", "tile", f"matmul{_suffix}",
            "rows:i32* count:i64 products:i64 height:i64 inner:i64 width:i64 left_step:i64 left_pick:i64* left:T* "
            "right_step:i64 right_pick:i64* right:T* out:T*",

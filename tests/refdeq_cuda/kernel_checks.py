@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 from refdeq_cuda.simulator_arithmetic import fused as fused_sum
 from refdeq_gpu.kernels import GpuKernels
+from refdeq_gpu.sums import Sums
 from refdeq_gpu.table import ROW_THREADS
+from refdeq_gpu.workspace import Workspace
 
 from refdeq import scalar
 from refdeq.kernels import GateSpec
@@ -68,7 +70,6 @@ def moves(device):
         compare(device, lambda k, a, b: k.copy_active(a, active, b), row, np.zeros_like(row))
         compare(device, lambda k, a: k.fill(0.5, active, a), row)
     flags = rng.random((3, 5)) < 0.5
-    compare(device, lambda k, a, b: k.copy_active(a, active, b), flags, ~flags)
     compare(device, lambda k, a: k.fill(True, active, a), flags)
 
 
@@ -213,10 +214,10 @@ def gemm_kernels(device):
         length = device.upload(np.full(batch, inner, dtype=np.int32))
         head = [rows, batch, inner, n, device.upload(d)]
         listed, dense = device.upload(a), device.upload(a)
-        weights = device.upload(weight)
+        weights, unmasked = device.upload(weight), [0, device.upload(np.zeros(1, bool))]
         grid = -(-n // 128), batch
         device.launch("gemm_listed", grid, 128, [*head, everything, length, weights, listed], dtype=dtype)
-        device.launch("gemm_dense", (-(-n // 32), -(-batch // 8)), (32, 8), [*head, weights, dense], dtype=dtype)
+        device.launch("gemm_dense", (-(-n // 32), -(-batch // 8)), (32, 8), [*head, *unmasked, weights, dense], dtype=dtype)
         for there in (listed, dense):
             assert_same_bits(device.download(there), expected)
 
@@ -239,6 +240,9 @@ def fused(device):
         out = device.upload(a)
         mask = device.upload(np.ones((batch, inner), bool))
         kernels.accumulate_gemm(there[0], mask, there[1], {"transB": 0}, active, out)
+        assert_same_bits(device.download(out), added)
+        out = device.upload(a)
+        Sums(device, Workspace(device), "fast").gemm_listed(active, there[0], mask, there[1], out)
         assert_same_bits(device.download(out), added)
         columns, filters = device.upload(d.reshape(batch, inner, 1)), device.upload(weight.T.reshape(n, inner, 1))
         out = device.upload(a.reshape(batch, n, 1))

@@ -42,10 +42,13 @@ __device__ __forceinline__ void add_listed(
     }
 }
 
-// All columns: 32 of them at a time, for 32 outputs of 8 entries. Blocks of (32, 8); grid (tiles of outputs, any).
+// All columns: 32 of them at a time, for 32 outputs of 8 entries. Blocks of (32, 8); grid (tiles of outputs, any). The warp of an
+// entry asks which of 32 columns were sent; nothing is added for the others, so that the sum is the one of listed columns, bit for
+// bit: neither does a weight that is not finite meet a zero, nor does +0 come to an accumulator of -0 (D-7, N-6).
 template <bool FUSED>
 __device__ __forceinline__ void add_dense(
-    const int* rows, long long count, long long inner, long long n, const REAL* d, const REAL* weight, REAL* a
+    const int* rows, long long count, long long inner, long long n, const REAL* d, int has_mask, const unsigned char* mask,
+    const REAL* weight, REAL* a
 ) {
     __shared__ REAL values[8][32];
     __shared__ REAL weights[32][32];
@@ -58,11 +61,14 @@ __device__ __forceinline__ void add_dense(
         for (long long first = 0; first < inner; first += 32) {
             const int here = inner - first < 32 ? static_cast<int>(inner - first) : 32;
             if (is_there && x < here) values[y][x] = d[sample * inner + first + x];
+            const bool is_sent = is_there && x < here && (!has_mask || mask[sample * inner + first + x]);
+            const unsigned sent = __ballot_sync(0xFFFFFFFFu, is_sent);
             for (int t = y; t < here; t += 8)
                 if (i < n) weights[t][x] = weight[(first + t) * n + i];
             __syncthreads();
             if (is_there && i < n)
-                for (int t = 0; t < here; t++) total = add_product<FUSED>(total, weights[t][x], values[y][t]);
+                for (int t = 0; t < here; t++)
+                    if (sent >> t & 1u) total = add_product<FUSED>(total, weights[t][x], values[y][t]);
             __syncthreads();
         }
         if (is_there && i < n) a[sample * n + i] = total;
@@ -131,9 +137,10 @@ __device__ __forceinline__ void add_convolution(
         add_listed<FUSED>(rows, count, inner, n, d, index, length, weight, a);                                                \
     }                                                                                                                         \
     extern "C" __global__ void gemm_dense##suffix(                                                                            \
-        const int* rows, long long count, long long inner, long long n, const REAL* d, const REAL* weight, REAL* a            \
+        const int* rows, long long count, long long inner, long long n, const REAL* d, int has_mask,                          \
+        const unsigned char* mask, const REAL* weight, REAL* a                                                                \
     ) {                                                                                                                       \
-        add_dense<FUSED>(rows, count, inner, n, d, weight, a);                                                                \
+        add_dense<FUSED>(rows, count, inner, n, d, has_mask, mask, weight, a);                                                \
     }                                                                                                                         \
     extern "C" __global__ void matmul##suffix(                                                                                \
         const int* rows, long long count, long long products, long long height, long long inner, long long width,             \

@@ -1,10 +1,11 @@
 """K4: which way sums are formed, and which plan runs, from counts and sizes alone.
 
-What is chosen depends on the counts of the evaluation before, on sizes and on the costs of the device's record; never on a
-clock or on what else the device does. One and the same solve on one device therefore always makes the same choices.
+What is chosen depends on the last counts that the host has, on sizes and on the costs of the device's record; never on a clock
+or on what else the device does. One and the same solve on one device therefore always makes the same choices.
 
-*Strict order*: every candidate is strict, so that a choice never changes a bit (N-6). The dense way is a candidate only where
-zeros may be added: weights are finite (D-7), and no accumulator is -0, which adding +0 would turn into +0. *Fast order*: ways
+*Strict order*: every candidate is strict, so that a choice never changes a bit (N-6). A dense way that adds zeros is a
+candidate only where it may: weights are finite (D-7), and no accumulator is -0, which adding +0 would turn into +0. That of a
+gated Gemm (:mod:`refdeq_gpu.ways`) adds nothing for what was not sent, and is always a candidate. *Fast order*: ways
 may differ within N-7. Those of the op level and of lists of tiles do not differ at all, because each sum has the same terms in
 the same order by the same operation; tensor cores sum in another order, and are chosen by the declared precision, never from
 counts. Whole plans of fully connected cells (:class:`BatchPlan`) may differ within N-7, and are chosen by the batch alone.
@@ -96,7 +97,7 @@ def choose(counts: Counts | None, costs: Costs, candidates: Sequence[str], *, ma
     Parameters
     ----------
     counts : Counts or None
-        Of the evaluation before; None before the first, which counts as everything sent.
+        The last ones; None before the first, which counts as everything sent.
     costs : Costs
     candidates : sequence of {"dense", "row", "axpy", "tile"}
         Ways that there are kernels for; of equal predictions the first in the order dense, row, axpy, tile is taken.
