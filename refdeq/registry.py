@@ -57,6 +57,8 @@ class BackendInfo:
         Largest error of native activations, in units in the last place.
     fused : bool
         Whether there are fused plans.
+    simulated : bool
+        Whether the kernels of a device run on something else here, such as the CPU: what is granted is granted to that.
     multiply, rounding : str
         Arithmetic of sums in fast order where it is not that of the dtype (docs/bounds.md, sections 3 and 4): the format of
         operands, such as ``"bfloat16x3"``, and ``"truncate"`` where additions need not round to nearest.
@@ -74,6 +76,7 @@ class BackendInfo:
     activation_ulp: float = 0.0
     multiply: str = "same"
     rounding: str = "nearest"
+    simulated: bool = False
 
     def activation_in(self, order: str) -> str:
         """What activations are in an order (N-8).

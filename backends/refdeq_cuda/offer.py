@@ -40,6 +40,7 @@ class CudaBackend:
             inactive_columns="skip",
             activation="strict",
             fused=True,
+            simulated=is_simulation_asked_for(),
         )
 
     @cached_property

@@ -58,6 +58,7 @@ class CupyBackend:
             inactive_columns="skip",
             activation="strict",
             fused=True,
+            simulated=is_simulated(),
         )
 
     @property

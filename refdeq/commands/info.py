@@ -128,7 +128,7 @@ def _backend(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "available": True,
-        "simulated": facts.get("device", "").startswith("simulated"),
+        "simulated": declared.simulated,
         "summary": declared.summary,
         "orders": list(declared.orders),
         "dtypes": list(declared.dtypes),

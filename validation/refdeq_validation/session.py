@@ -51,7 +51,8 @@ class Declaration:
     @property
     def name(self) -> str:
         """Text for tables, such as ``numba strict fused``."""
-        return f"{self.backend.info.name} {self.order} {self.executor}"
+        simulated = " (simulated)" if self.backend.info.simulated else ""
+        return f"{self.backend.info.name} {self.order} {self.executor}{simulated}"
 
 
 @dataclass

@@ -105,7 +105,7 @@ def _claims(backend: Backend, order: str, path: str) -> Claims:
     """Claims of one declaration of a backend: refdeq offers every rule, solver and group."""
     info = backend.info
     return Claims(
-        name=f"{info.name} {order} {path}",
+        name=f"{info.name} {order} {path}{' (simulated)' if info.simulated else ''}",
         version="1",
         offers=("state", "solve", "trace", "gradient"),
         ops=("Gemm", "Conv"),
