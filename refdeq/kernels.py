@@ -3,6 +3,8 @@
 Conventions of every primitive: arrays are the backend's own, batch on axis 0, C-contiguous; inputs first, outputs last; nothing
 is allocated, printed or raised; ``active`` is a (B,) bool array in host memory and samples that are not active are neither read
 nor written. Host arrays are NumPy arrays. The reference implementation is :mod:`refdeq.reference`.
+
+Primitives that choose between ways of equal meaning may also have ``note() -> str``, which ends ``Solution.executor``.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Solution:
         Gate and accumulator state after the last evaluation (D-9).
     trace : Trace or None
     executor : str
-        Which path ran, and why a fused plan was refused.
+        Which path ran, why a fused plan was refused, and the ways that a backend chose, where it says so.
     warnings : tuple of str
         Sentences for users.
     polished : bool
