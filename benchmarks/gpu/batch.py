@@ -27,15 +27,24 @@ def measure_all(setup: Setup, run: Run, seconds: float) -> None:
     """Errors of every precision against float64 first, then times by turns."""
     start = time.monotonic()
     count, budget = (9, 3) if setup.is_simulated else (ROWS, BUDGET)
-    _errors(setup, run)
+    try:
+        _errors(setup, run)
+    except Exception as error:
+        run.failed("rows/error", error)
     if time.monotonic() - start > seconds:
         return
-    variants = [*_torch(setup, count, budget), *_tiles(setup, count, budget), *_lists(setup, count, budget)]
+    variants: list[Variant] = []
+    for make in (_torch, _tiles, _lists):
+        try:
+            for variant in make(setup, run, count, budget):
+                variants.append(variant)  # one by one: what is made before a failure stays
+        except Exception as error:
+            run.failed(f"rows/{make.__name__}", error)
     if not variants:
         return
     shape = {"rows": count, "K": 256, "N": 256}
     samples = compare(setup, run, f"rows/n256/{count}", WORKLOAD, variants, "vs_graph_dense", shape)
-    if not setup.is_simulated:
+    if samples and not setup.is_simulated:
         _goals(run, samples, f"rows/n256/{count}")
 
 
@@ -44,7 +53,7 @@ def _work(setup: Setup, count: int, budget: int, threshold: float | None, memory
     return (small if setup.is_simulated else image)(count, budget, threshold, memory)
 
 
-def _torch(setup: Setup, count: int, budget: int) -> Iterator[Variant]:
+def _torch(setup: Setup, run: Run, count: int, budget: int) -> Iterator[Variant]:
     """Graphs of dense evaluations in three precisions."""
     if not setup.has_torch:
         return
@@ -67,7 +76,7 @@ def _added(solve: Solve, pattern: Any) -> np.ndarray:
     return whole if pattern.bias is None else whole + values[pattern.bias]
 
 
-def _tiles(setup: Setup, count: int, budget: int) -> Iterator[Variant]:
+def _tiles(setup: Setup, run: Run, count: int, budget: int) -> Iterator[Variant]:
     """K2 in every precision, the same without swapping of rows, and its dense ablation."""
     device = setup.devices.get("cupy")
     if device is None:
@@ -79,13 +88,13 @@ def _tiles(setup: Setup, count: int, budget: int) -> Iterator[Variant]:
             return rows.offer(request, device, precision)
 
         goal = {"bf16": "G7", "bf16x3": "G8"}.get(name, "")
-        yield from _variant(f"cupy K2 {name}", "cupy", solve, offer, device, budget, goal, name if goal else "")
+        yield from _variant(run, f"cupy K2 {name}", "cupy", solve, offer, device, budget, goal, name if goal else "")
         if name == "bf16" or setup.is_simulated:
-            yield from _variant(f"cupy K2 {name} waiting", "cupy", solve, offer, device, budget, is_swapping=False)
-            yield from _variant(f"cupy K2 {name} own dense", "cupy", dense, offer, device, budget)
+            yield from _variant(run, f"cupy K2 {name} waiting", "cupy", solve, offer, device, budget, is_swapping=False)
+            yield from _variant(run, f"cupy K2 {name} own dense", "cupy", dense, offer, device, budget)
 
 
-def _lists(setup: Setup, count: int, budget: int) -> Iterator[Variant]:
+def _lists(setup: Setup, run: Run, count: int, budget: int) -> Iterator[Variant]:
     """K2c and K2b of both backends."""
     solve = _work(setup, count, budget, THRESHOLD, "sent")
     for backend, device in setup.devices.items():
@@ -96,13 +105,26 @@ def _lists(setup: Setup, count: int, budget: int) -> Iterator[Variant]:
             def offer(request: Any, device: Any, by_library: bool = by_library) -> Any:
                 return rows_steps.steps_plan(request, match(request.graph), device, by_library=by_library)
 
-            yield from _variant(f"{backend} {name}", backend, solve, offer, device, budget)
+            yield from _variant(run, f"{backend} {name}", backend, solve, offer, device, budget)
 
 
 def _variant(
-    name: str, backend: str, solve: Solve, offer: Any, device: Any, budget: int, goal: str = "", point: str = "", **changes: Any
+    run: Run,
+    name: str,
+    backend: str,
+    solve: Solve,
+    offer: Any,
+    device: Any,
+    budget: int,
+    goal: str = "",
+    point: str = "",
+    **changes: Any,
 ) -> Iterator[Variant]:
-    made = solve.replay(offer, device, **changes)
+    try:
+        made = solve.replay(offer, device, **changes)
+    except Exception as error:
+        run.failed(f"rows/{name}", error)
+        return
     if isinstance(made, str):
         print(f"  {name}: {made}", flush=True)
         return

@@ -55,13 +55,23 @@ def compare(
         First part of the ids, which must be new.
     kind : str
         What the ratios are, such as ``vs_graph_dense``.
+
+    Returns
+    -------
+    Samples
+        Of the variants that could be called; empty where none could.
     """
+    first = variants[0]
+    variants = [variant for variant in variants if _works(setup, run, label, variant)]
+    if not variants:
+        return {}
     samples = measure(setup.clock, {variant.name: variant.call for variant in variants}, setup.settings)
     baseline = variants[0]
+    is_comparable = baseline is first and (setup.is_simulated or kind == "vs_own_dense" or first.backend == "torch")
     baseline_id = f"{label}/{baseline.name}"
     spread = spread_of(samples)
     for variant in variants:
-        is_baseline = variant is baseline
+        is_baseline = variant is baseline or not is_comparable  # ratios over something else would not be what `kind` says
         parts = [label, variant.point, variant.name] if variant.point else [label, variant.name]
         run.add(
             Measurement(
@@ -83,6 +93,16 @@ def compare(
             )
         )
     return samples
+
+
+def _works(setup: Setup, run: Run, label: str, variant: Variant) -> bool:
+    """Call once and wait, so that a variant that fails takes no other with it."""
+    try:
+        setup.clock.microseconds(variant.call, 1)
+    except Exception as error:
+        run.failed(f"{label}/{variant.name}", error)
+        return False
+    return True
 
 
 def _per_evaluation(times: dict[str, float] | None, per: int) -> dict[str, float] | None:

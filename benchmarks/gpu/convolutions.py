@@ -28,7 +28,11 @@ def measure_all(setup: Setup, run: Run, seconds: float) -> None:
     for share in (0.25,) if setup.is_simulated else SHARES:
         if time.monotonic() - start > seconds:
             break
-        ratio = _measure(setup, run, share)
+        try:
+            ratio = _measure(setup, run, share)
+        except Exception as error:
+            run.failed(f"conv/gru/a{share:.2f}", error)
+            continue
         if ratio is not None:
             crossing[share] = ratio
     _crossing(run, crossing)
@@ -37,7 +41,12 @@ def measure_all(setup: Setup, run: Run, seconds: float) -> None:
 def _measure(setup: Setup, run: Run, share: float) -> float | None:
     """All variants at one share; the ratio of the float32 class to cuDNN in TF32."""
     x, mask, weight = _inputs(setup.is_simulated, share)
-    variants = [*_torch(setup, x, weight), *_own(setup, x, mask, weight, share)]
+    variants: list[Variant] = []
+    try:
+        variants += _torch(setup, x, weight)
+    except Exception as error:
+        run.failed(f"conv/gru/a{share:.2f}/torch", error)
+    variants += _own(setup, run, x, mask, weight, share)
     if not variants:
         return None
     label = f"conv/gru/a{share:.2f}"
@@ -83,7 +92,7 @@ def _torch(setup: Setup, x: np.ndarray, weight: np.ndarray) -> Iterator[Variant]
         yield Variant(f"cudnn {precision}", "torch", convolution(x, weight, (0, 2), precision), about=flags)
 
 
-def _own(setup: Setup, x: np.ndarray, mask: np.ndarray, weight: np.ndarray, share: float) -> Iterator[Variant]:
+def _own(setup: Setup, run: Run, x: np.ndarray, mask: np.ndarray, weight: np.ndarray, share: float) -> Iterator[Variant]:
     """K3 of both backends, on tensor cores and on scalar units, each with its dense ablation."""
     kinds = (("float32", False), ("bfloat16x3", True))
     for backend, device in setup.devices.items():
@@ -100,7 +109,11 @@ def _own(setup: Setup, x: np.ndarray, mask: np.ndarray, weight: np.ndarray, shar
                          sent: Any = sent, kernel: Any = kernel) -> None:  # fmt: skip
                     tiles.accumulate(rows, 1, d, sent, kernel, ATTRIBUTES, a, "fast", is_narrow=is_narrow)
 
-                call()
+                try:
+                    call()
+                except Exception as error:
+                    run.failed(f"conv/gru/a{share:.2f}/{backend} {precision}{name}", error)
+                    continue
                 about = {"density": {"requested": share, "listed": tiles.listed_share()}}
                 yield Variant(f"{backend} K3 {precision.replace('bfloat', 'bf')}{name}", backend, call, about=about)
 

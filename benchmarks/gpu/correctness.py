@@ -35,7 +35,9 @@ def check(setup: Setup, run: Run, seconds: float) -> None:
                         rd.solve(cell, x, stop=stop, delta=rule, backend=backend, executor=executor, order="fast")
                         for _ in range(2)
                     ]
-                except RefdeqError as error:
+                except Exception as error:
+                    if not isinstance(error, RefdeqError):
+                        run.failed(f"correct/{label}/{backend}/{executor}", error)
                     run.add(
                         Measurement(f"correct/{label}/{backend}/{executor}", "correctness", backend, executor, notes=str(error))
                     )

@@ -114,7 +114,7 @@ def figure_of(goal: Goal, point: str, entries: Sequence[Mapping[str, Any]]) -> f
 
 def _figure(entry: Mapping[str, Any]) -> float | None:
     """The number a measurement has; a ratio whose A/A is more than a third of its gain is none."""
-    if "figure" in entry["error"]:
+    if entry["error"].get("figure") is not None:
         return float(entry["error"]["figure"])
     ratio = entry["ratio"]
     if ratio is None or entry["spread"] > abs(ratio["median"] - 1.0) / 3.0:

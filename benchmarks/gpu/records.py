@@ -6,7 +6,9 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import subprocess
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,7 @@ class Run:
         self.ceilings: dict[str, float] = {}
         self.build: list[dict[str, Any]] = []
         self.measurements: list[Measurement] = []
+        self.failures: list[str] = []
 
     def add(self, measurement: Measurement) -> Measurement:
         """Append a measurement; its id must be new."""
@@ -101,8 +104,15 @@ class Run:
         self.measurements.append(measurement)
         return measurement
 
+    def failed(self, label: str, error: Exception) -> None:
+        """Show what a part of a phase died of; the phase goes on, and its problem says so in the end."""
+        traceback.print_exception(error)
+        self.failures.append(f"{label}: {type(error).__name__}: {error}"[:500])
+
     def finish_phase(self, name: str, seconds: float, problem: str = "") -> None:
         """Note that a phase has ended, well or not, and write everything there is."""
+        problem = "; ".join(filter(None, [*self.failures, problem]))
+        self.failures.clear()
         self.phases.append({"name": name, "seconds": round(seconds, 2), "problem": problem})
         self.write()
 
@@ -117,8 +127,22 @@ class Run:
             "measurements": [dataclasses.asdict(measurement) for measurement in self.measurements],
         }
         beside = self._path.with_suffix(".part")
-        beside.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        beside.write_text(json.dumps(_plain(content), indent=1, allow_nan=False), encoding="utf-8")
         beside.replace(self._path)
+
+
+def _plain(value: Any) -> Any:
+    """The same without NaN, infinities and numbers of NumPy, which JSON has not: a wrong result must not cost the file.
+
+    >>> _plain({"a": [1.5, float("nan")], "b": (True, None)})
+    {'a': [1.5, None], 'b': [True, None]}
+    """
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--arch", action="append", choices=ARCHITECTURES, help="only this one (with --json)")
     options = parser.parse_args(arguments)
     start = time.monotonic()
-    rows = compiled(options.arch or ARCHITECTURES)
+    rows = compiled(options.arch or ARCHITECTURES, os.cpu_count() or 2)
     if options.json:
         print(json.dumps(rows))
         return 0

@@ -58,7 +58,13 @@ def _run(options: argparse.Namespace) -> int:
     if not setup.devices:
         print(f"run.py: no device can be used: {'; '.join(setup.problems)}", file=sys.stderr)
         return 2
-    facts = environment.facts(options.simulate) | {"backends": setup.described(), "problems": setup.problems}
+    try:
+        facts = environment.facts(options.simulate)
+    except Exception as error:  # facts are worth having, the measurements more
+        traceback.print_exc()
+        setup.problems.append(f"facts: {type(error).__name__}: {error}")
+        facts = {"simulated": options.simulate, "device": {"name": "unknown"}, "versions": {}, "precision_flags": {}}
+    facts |= {"backends": setup.described(), "problems": setup.problems}
     name = options.name or ("simulated" if options.simulate else facts["device"]["name"].replace(" ", "-").lower())
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     run = Run(options.out / (f"{name}.json" if options.name else f"{name}-{stamp}.json"), facts)
@@ -77,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
             except Exception as error:  # a phase that fails must not take the others with it
                 traceback.print_exc()
                 problem = f"{type(error).__name__}: {error}"
-        is_complete &= not problem
+        is_complete &= not (problem or run.failures)
         run.finish_phase(label, time.monotonic() - began, problem)
     run.facts["sm_clock_after"] = None if options.simulate else environment.sm_clock()
     run.write()

@@ -42,15 +42,22 @@ class Setup:
             try:
                 backends[name] = load_backend(name)
                 devices[name] = backends[name].device  # type: ignore[attr-defined]  # both GPU backends have one
-            except RefdeqError as error:
-                problems.append(str(error))
+            except Exception as error:  # one backend that does not open leaves the other one
+                backends.pop(name, None)
+                problems.append(str(error) if isinstance(error, RefdeqError) else f"{name}: {type(error).__name__}: {error}")
         real = not is_simulated and "cupy" in devices
         clock: Clock = CupyClock() if real else SimulatedClock()
         return cls(is_simulated, clock, Settings(), backends, devices, problems)
 
     def described(self) -> dict[str, dict[str, str]]:
         """What the backends say of themselves."""
-        return {name: backend.describe() for name, backend in self.backends.items()}
+        found = {}
+        for name, backend in self.backends.items():
+            try:
+                found[name] = backend.describe()
+            except Exception as error:
+                self.problems.append(f"{name}: {type(error).__name__}: {error}")
+        return found
 
     @property
     def has_torch(self) -> bool:

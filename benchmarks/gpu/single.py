@@ -29,46 +29,67 @@ def measure_all(setup: Setup, run: Run, seconds: float) -> None:
     """All sizes at the densities that goals name, then the sweep while there is time."""
     start = time.monotonic()
     sizes = (24,) if setup.is_simulated else SIZES
+    try:
+        _agreement(setup, run)
+    except Exception as error:
+        run.failed("single/equal", error)
+    rest: list[tuple[int, float]] = []
     for n in sizes:
-        cell = recurrent(n)
         first = (0.1,) if setup.is_simulated else ALWAYS[n]
-        rest = () if setup.is_simulated else tuple(d for d in DENSITIES if d not in first)
-        for density in (*first, *rest):
-            used = time.monotonic() - start
-            if used > seconds or (density in rest and used > 0.6 * seconds):
-                break
-            _measure(setup, run, f"single/n{n}/d{density:.2f}", n, density, cell)
-    _agreement(setup, run)
+        _sweep(setup, run, "single", [(n, density) for density in first], start + seconds)
+        rest += [] if setup.is_simulated else [(n, density) for density in DENSITIES if density not in first]
+    _sweep(setup, run, "single", rest, start + 0.8 * seconds)
+
+
+def _sweep(setup: Setup, run: Run, label: str, cases: list[tuple[int, float]], end: float) -> None:
+    """Sizes and densities until the time is up; what fails leaves the others."""
+    made, cell, weights = 0, None, {}
+    for n, density in cases:
+        if time.monotonic() > end:
+            return
+        if n != made:
+            made, cell, weights = n, recurrent(n), {}
+        try:
+            _measure(setup, run, f"{label}/n{n}/d{density:.2f}", n, density, cell, weights)
+        except Exception as error:
+            run.failed(f"{label}/n{n}/d{density:.2f}", error)
 
 
 def repeat_headlines(setup: Setup, run: Run, seconds: float) -> None:
     """The densities of G1 to G3 once more, in reverse order: how far a whole measurement repeats."""
     start = time.monotonic()
     cases = [(24, 0.1)] if setup.is_simulated else [(4096, 0.1), (8192, 0.1), (16384, 0.1)]
-    for n, density in cases:
-        if time.monotonic() - start < seconds:
-            _measure(setup, run, f"again/n{n}/d{density:.2f}", n, density, recurrent(n))
+    _sweep(setup, run, "again", cases, start + seconds)
 
 
 def _offer(request: Any, device: Any) -> Any:
     return fc.offer(request, device)
 
 
-def _measure(setup: Setup, run: Run, label: str, n: int, density: float, cell: Any) -> None:
-    """Every variant at one size and density."""
+def _measure(setup: Setup, run: Run, label: str, n: int, density: float, cell: Any, weights: dict[str, Any]) -> None:
+    """Every variant at one size and density; `weights` keeps those of the cell on the devices."""
     budget = 2 if setup.is_simulated else BUDGET
     solve = forced(cell, density, budget)
     dense = Solve(cell, solve.x, None, solve.stop)
     variants: list[Variant] = []
     if setup.has_torch:
-        variants += _torch_variants(cell, dense, n, budget)
+        try:
+            variants += _torch_variants(cell, dense, n, budget)
+        except Exception as error:
+            run.failed(f"{label}/torch", error)
+    has_baseline = bool(variants) or not setup.has_torch
     for name, device in setup.devices.items():
-        variants += _own(name, device, solve, "delta", n, density, budget)
-        variants += _own(name, device, dense, "own dense", n, density, budget)
+        for kind, work in (("delta", solve), ("own dense", dense)):
+            for variant, changes in (("K1", {}), ("K1b", {"by_pairs": True})):
+                try:
+                    variants.append(_own(name, device, work, kind, variant, changes, n, density, budget, weights))
+                except Exception as error:
+                    run.failed(f"{label}/{name} {variant} {kind}", error)
     if not variants:
         return
-    samples = compare(setup, run, label, WORKLOAD, variants, "vs_graph_dense", {"n": n, "density": density})
-    if setup.is_simulated:
+    kind = "vs_graph_dense" if has_baseline else ""
+    samples = compare(setup, run, label, WORKLOAD, variants, kind, {"n": n, "density": density})
+    if setup.is_simulated or not samples:
         return
     _other_ratios(run, samples, label)
     _bandwidth(run, samples, label, n, density, budget)
@@ -88,27 +109,35 @@ def _torch_variants(cell: Any, dense: Solve, n: int, budget: int) -> list[Varian
     return found
 
 
-def _own(backend: str, device: Any, solve: Solve, kind: str, n: int, density: float, budget: int) -> list[Variant]:
-    """K1 and K1b of one backend; what cannot be made is left out, with its reason in the name of a measurement."""
-    found = []
-    for variant, changes in (("K1", {}), ("K1b", {"by_pairs": True})):
-        made = solve.replay(_offer, device, **changes)
-        if isinstance(made, str):
-            raise RuntimeError(f"{backend} {variant}: {made}")
-        replay, result = made
-        sent = sum(int(count.sum()) for count in result.sent.values())
-        about = {
-            "density": {"requested": density, "measured": sent / (n * budget)},
-            "launches": replay.launches,
-            "host_syncs": replay.reads,
-            "dtype": {"W": "float32", "delta": "float32", "C": "float32"},
-            "semantics": {"memory": "sent", "compare": "gt", "start": "zero"} if kind == "delta" else {},
-        }
-        is_goal = kind == "delta" and backend == "cupy" and variant == "K1"
-        goal = GOALS.get(n, "G4") if is_goal and density in (0.1, 0.02) else ""
-        point = {"G4": "graph"}.get(goal, f"d{density:.2f}") if goal else ""
-        found.append(Variant(f"{backend} {variant} {kind}", backend, replay, goal, point, budget, about))
-    return found
+def _own(
+    backend: str,
+    device: Any,
+    solve: Solve,
+    kind: str,
+    variant: str,
+    changes: dict[str, bool],
+    n: int,
+    density: float,
+    budget: int,
+    weights: dict[str, Any],
+) -> Variant:
+    """K1 or K1b of one backend."""
+    made = solve.replay(_offer, device, weights, **changes)
+    if isinstance(made, str):
+        raise RuntimeError(f"{backend} {variant}: {made}")
+    replay, result = made
+    sent = sum(int(count.sum()) for count in result.sent.values())
+    about = {
+        "density": {"requested": density, "measured": sent / (n * budget)},
+        "launches": replay.launches,
+        "host_syncs": replay.reads,
+        "dtype": {"W": "float32", "delta": "float32", "C": "float32"},
+        "semantics": {"memory": "sent", "compare": "gt", "start": "zero"} if kind == "delta" else {},
+    }
+    is_goal = kind == "delta" and backend == "cupy" and variant == "K1"
+    goal = GOALS.get(n, "G4") if is_goal and density in (0.1, 0.02) else ""
+    point = {"G4": "graph"}.get(goal, f"d{density:.2f}") if goal else ""
+    return Variant(f"{backend} {variant} {kind}", backend, replay, goal, point, budget, about)
 
 
 def _other_ratios(run: Run, samples: Any, label: str) -> None:

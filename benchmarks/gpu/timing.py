@@ -73,10 +73,10 @@ class Settings:
         Least length of a sample.
     """
 
-    warm_ups: int = 10
-    samples: int = 15
-    replays: int = 20
-    sample_us: float = 50_000.0
+    warm_ups: int = 5
+    samples: int = 11
+    replays: int = 5
+    sample_us: float = 20_000.0
 
 
 Samples = Mapping[str, np.ndarray]

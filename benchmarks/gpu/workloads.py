@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,7 @@ class Solve:
     rule: rd.DeltaRule | None
     stop: StopRule
     order: str = "fast"
-    _prepared: dict[str, Any] = field(default_factory=dict)
+    _prepared: dict[str, Any] = field(default_factory=dict)  # of the cell and x alone, so that solves may share it
 
     @property
     def batch(self) -> int:
@@ -49,7 +50,11 @@ class Solve:
 
     def request(self) -> PlanRequest:
         """What a backend is asked for."""
-        evaluator, rule, graph = self._evaluator(), self.rule, self.cell.graph
+        evaluator, rule, graph = (
+            self._evaluator({name: array[:1] for name, array in self.x.items()}),
+            self.rule,
+            self.cell.graph,
+        )
         return PlanRequest(
             graph=graph,
             solver=rd.Picard(),
@@ -61,19 +66,18 @@ class Solve:
             order=self.order,
         )
 
-    def _evaluator(self) -> Evaluator:
-        if "evaluator" not in self._prepared:
-            kernels = ReferenceKernels()
-            with np.errstate(all="ignore"):
-                self._prepared["evaluator"] = Evaluator(self.cell, kernels, self.x, self.batch, self.rule, None)
-        found: Evaluator = self._prepared["evaluator"]
-        return found
+    def _evaluator(self, x: dict[str, np.ndarray]) -> Evaluator:
+        with np.errstate(all="ignore"):
+            return Evaluator(self.cell, ReferenceKernels(), x, len(next(iter(x.values()))), self.rule, None)
 
     def values(self) -> dict[str, np.ndarray]:
         """What depends on x only, and x."""
-        evaluator, graph = self._evaluator(), self.cell.graph
-        names = [*(node.name for node in graph.hoisted), *graph.injections]
-        return {name: np.asarray(evaluator.values[name]) for name in names}
+        if "values" not in self._prepared:
+            evaluator, graph = self._evaluator(self.x), self.cell.graph
+            names = [*(node.name for node in graph.hoisted), *graph.injections]
+            self._prepared["values"] = {name: np.asarray(evaluator.values[name]) for name in names}
+        found: dict[str, np.ndarray] = self._prepared["values"]
+        return found
 
     def start(self) -> dict[str, np.ndarray]:
         """Zeros."""
@@ -88,22 +92,36 @@ class Solve:
         """A plan with the parameters of the cell."""
         return plan.bind(self.cell.parameters, threads=1)
 
-    def replay(self, offer: Any, device: Any, **changes: Any) -> tuple[Replay, FusedResult] | str:
+    def replay(
+        self, offer: Any, device: Any, weights: dict[str, Any] | None = None, **changes: Any
+    ) -> tuple[Replay, FusedResult] | str:
         """Run the plan that `offer` has for this solve on a recording device; the reason where there is none.
 
         Parameters
         ----------
         offer : callable of (request, device) to Plan or Refusal
+        weights : dict, optional
+            Executors by language of the device, each with the weights of this cell where they are: turning and copying those
+            of the largest cell takes seconds. One that is missing is added.
         changes
             Fields of the plan to set to other values.
         """
+        import copy
         from dataclasses import replace
 
         recorder = RecordingDevice(device)
         plan = offer(self.request(), recorder)
         if isinstance(plan, Refusal):
             return plan.reason
-        executor = self.bound(replace(plan, **changes) if changes else plan)
+        plan = replace(plan, **changes) if changes else plan
+        if weights is None:
+            executor: Any = self.bound(plan)
+        else:
+            language = device.language
+            if language not in weights:
+                weights[language] = self.bound(plan)
+            executor = copy.copy(weights[language])
+            executor._plan = plan
         recorder.events.clear()
         recorder.uploaded.clear()
         result = executor.run(self.start(), self.values(), None, self.stop, None)
@@ -134,14 +152,20 @@ def forced(cell: Cell, density: float, budget: int, seed: int = 1) -> Solve:
 
 def image(rows: int, budget: int, threshold: float | None, memory: str, name: str = "image_siren") -> Solve:
     """The trained image cell on a finer grid of as many rows as asked for, protocol (P) of C-4."""
-    model = load_trained(name)
+    model = _trained(name)
     side = int(np.ceil(np.sqrt(rows)))
     low, high = float(model.x.min()), float(model.x.max())
     axis = np.linspace(low, high, side, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)[:rows]
     [injection] = model.cell.graph.injections
     stop = StopRule(atol=0.0, max_eval=budget)
-    return Solve(model.cell, {injection: np.ascontiguousarray(grid)}, _rule(threshold, memory), stop)
+    prepared = _PREPARED.setdefault((name, rows), {})
+    return Solve(model.cell, {injection: np.ascontiguousarray(grid)}, _rule(threshold, memory), stop, _prepared=prepared)
+
+
+_trained = functools.cache(load_trained)
+_PREPARED: dict[tuple[str, int], dict[str, Any]] = {}
+"""What depends on the grid alone: values of 65,536 rows take the host many seconds."""
 
 
 def small(rows: int, budget: int, threshold: float | None, memory: str) -> Solve:

@@ -7,7 +7,10 @@ import subprocess
 import pytest
 
 from benchmarks.gpu import goals, import_asv
+from benchmarks.gpu.comparing import Variant, compare
 from benchmarks.gpu.records import Measurement, Run, load
+from benchmarks.gpu.setup import Setup
+from benchmarks.gpu.timing import Settings, SimulatedClock
 from benchmarks.suites.gpu import POINTS
 from refdeq.errors import UnsupportedError
 
@@ -71,10 +74,38 @@ def test_ids_are_unique_and_a_file_is_never_half_written(tmp_path):
     with pytest.raises(ValueError, match="'x' is there already"):
         run.add(Measurement("x", "w", "cupy", "v"))
     run.finish_phase("one", 1.0)
-    run.facts["bad"] = float("nan")
-    with pytest.raises(ValueError, match="JSON"):
+    run.facts["bad"] = object()
+    with pytest.raises(TypeError, match="JSON"):
         run.finish_phase("two", 1.0)
     assert [phase["name"] for phase in load(tmp_path / "b.json")["phases"]] == ["one"]
+
+
+def test_a_number_that_json_lacks_costs_no_file_and_meets_no_goal(tmp_path):
+    run = Run(tmp_path / "a.json", {"simulated": False})
+    run.add(Measurement("x/error", "w", "cupy", "v", goal="G17", error={"figure": float("nan")}))
+    run.finish_phase("one", 1.0)
+    stored_run = load(tmp_path / "a.json")
+    assert stored_run["measurements"][0]["error"] == {"figure": None}
+    [outcome] = [outcome for outcome in goals.evaluate([stored_run]) if outcome.goal.id == "G17"]
+    assert outcome.state == "not run"
+
+
+def test_what_fails_within_a_phase_is_its_problem_and_takes_nothing_with_it(tmp_path):
+    setup, run = Setup(True, SimulatedClock(), Settings()), Run(tmp_path / "a.json", {"simulated": True})
+
+    def broken():
+        raise RuntimeError("an illegal address")
+
+    variants = [Variant("baseline", "torch", broken), Variant("one", "cupy", int), Variant("two", "cuda", int)]
+    samples = compare(setup, run, "here", "w", variants, "vs_graph_dense", {})
+    run.finish_phase("one", 1.0)
+    found = load(tmp_path / "a.json")
+    assert set(samples) == {"one", "two", "again"}
+    assert found["phases"][0]["problem"] == "here/baseline: RuntimeError: an illegal address"
+    assert [(entry["id"], entry["baseline_id"], entry["ratio_kind"]) for entry in found["measurements"]] == [
+        ("here/one", "", ""),
+        ("here/two", "", ""),
+    ]
 
 
 def test_figures_become_results_of_asv(tmp_path):
