@@ -6,7 +6,10 @@ result depends on the grid.
 
 from __future__ import annotations
 
-from numba import cuda, int64
+from collections.abc import Callable
+from typing import Any
+
+from numba import config, cuda, int64
 
 from refdeq_cuda.arithmetic import fma, plus, times
 from refdeq_cuda.conv_parts import (
@@ -36,6 +39,13 @@ OWN_SITES, OWN_OUTPUTS, OWN = 4, 8, 32  # of a thread
 NEVER = -(1 << 30)  # a column that no tap brings into the image
 PACKERS, LISTERS, WARPS, THREADS = 256, 128, 4, 256
 STAGED, STAGED_WEIGHTS = SITES * ROW, CHUNK * OUTPUTS
+
+
+def bounded(threads: int) -> Callable[[Any], Any]:
+    """A kernel for blocks of at most so many threads; the simulator of Numba knows no bounds."""
+    is_simulated: bool = getattr(config, "ENABLE_CUDASIM", False)
+    found: Callable[[Any], Any] = cuda.jit if is_simulated else cuda.jit(launch_bounds=threads)
+    return found
 
 
 @cuda.jit(device=True)
@@ -93,7 +103,7 @@ def _pack(v, rows, count, has_mask, d, mask, delta, sent, tile_words):
             tile_words[item] = signed(strips[0] | strips[1] << 8 | strips[2] << 16 | strips[3] << 24)
 
 
-@cuda.jit(launch_bounds=PACKERS)
+@bounded(PACKERS)
 def tile_pack(
     rows, count, channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w,
     dilation_h, dilation_w, group, has_mask, d, mask, delta, sent, tile_words,
@@ -106,7 +116,7 @@ def tile_pack(
     _pack(v, rows, count, has_mask, d, mask, delta, sent, tile_words)
 
 
-@cuda.jit(launch_bounds=LISTERS)
+@bounded(LISTERS)
 def tile_list(
     count, channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w,
     dilation_h, dilation_w, group, everything, tile_words, list, length,
@@ -136,7 +146,7 @@ def tile_list(
             length[job] = found
 
 
-@cuda.jit(launch_bounds=LISTERS)
+@bounded(LISTERS)
 def tile_jobs(jobs, length, job, number):
     """The ascending numbers of the jobs whose lists are not empty; one block."""
     totals = cuda.shared.array(WARPS, int64)
@@ -259,7 +269,7 @@ def _accumulate(is_fused, v, rows, delta, sent, weight, list, length, job, numbe
                     a[at + j * plane] = own[i * OWN_OUTPUTS + j]
 
 
-@cuda.jit(launch_bounds=THREADS)
+@bounded(THREADS)
 def conv_tiles(
     rows, count, channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w,
     dilation_h, dilation_w, group, delta, sent, weight, list, length, job, number, a,
@@ -272,7 +282,7 @@ def conv_tiles(
     _accumulate(False, v, rows, delta, sent, weight, list, length, job, number, a)
 
 
-@cuda.jit(launch_bounds=THREADS)
+@bounded(THREADS)
 def conv_tiles_fma(
     rows, count, channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w,
     dilation_h, dilation_w, group, delta, sent, weight, list, length, job, number, a,
