@@ -7,12 +7,14 @@ launches the same kernels with the same arguments; reads that the plan waits for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Device, Size
+from refdeq_gpu.plans import rows_steps
 
 __all__ = ["RecordingDevice", "Replay"]
 
@@ -56,6 +58,21 @@ class RecordingDevice:
         self.events.append(("launch", ((kernel, grid, block, list(arguments)), options)))
         self._device.launch(kernel, grid, block, arguments, **options)
 
+    @contextlib.contextmanager
+    def products(self) -> Iterator[None]:
+        """Note products of the library too, which go past the device."""
+        multiply: Any = rows_steps._library_product
+
+        def noted(_: Device, *arguments: Any) -> None:
+            self.events.append(("product", arguments))
+            multiply(self._device, *arguments)
+
+        rows_steps._library_product = noted  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            rows_steps._library_product = multiply
+
 
 class Replay:
     """One recorded solve.
@@ -73,10 +90,10 @@ class Replay:
 
     def __init__(self, recorder: RecordingDevice) -> None:
         self._device = recorder._device
-        last = max(i for i, (kind, _) in enumerate(recorder.events) if kind == "launch")
+        last = max(i for i, (kind, _) in enumerate(recorder.events) if kind != "read")
         self._events = recorder.events[: last + 1]  # what is read after the last launch are the results
-        self.launches = sum(kind == "launch" for kind, _ in self._events)
-        self.reads = len(self._events) - self.launches
+        self.reads = sum(kind == "read" for kind, _ in self._events)
+        self.launches = len(self._events) - self.reads
         self._changed = [
             (array, self._device.upload(before))
             for array, before in recorder.uploaded
@@ -90,6 +107,8 @@ class Replay:
         for kind, event in self._events:
             if kind == "read":
                 self._device.download(event)
+            elif kind == "product":
+                rows_steps._library_product(self._device, *event)
             else:
                 arguments, options = event
                 self._device.launch(*arguments, **options)

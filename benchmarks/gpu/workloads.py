@@ -124,7 +124,8 @@ class Solve:
             executor._plan = plan
         recorder.events.clear()
         recorder.uploaded.clear()
-        result = executor.run(self.start(), self.values(), None, self.stop, None)
+        with recorder.products():
+            result = executor.run(self.start(), self.values(), None, self.stop, None)
         return Replay(recorder), result
 
 
