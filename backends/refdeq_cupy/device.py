@@ -127,8 +127,8 @@ class CupyDevice:
             raise ShapeError("array", expected=f"{out.size} elements of {out.dtype}", got=f"{array.size} of {array.dtype}")
         if array.size == 0:
             return
-        self._under_way = [pair for pair in self._under_way if not pair[0].done]
         with translated(f"copying {array.nbytes} bytes to the device"):
+            self._under_way = [pair for pair in self._under_way if not pair[0].done]
             stream = self._cupy.cuda.get_current_stream()
             pinned = np.frombuffer(self._cupy.cuda.alloc_pinned_memory(array.nbytes), array.dtype, array.size)
             pinned[:] = np.ascontiguousarray(array).reshape(-1)

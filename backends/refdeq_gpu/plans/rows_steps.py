@@ -309,5 +309,9 @@ def _library_product(device: Device, left: DeviceArray, right: DeviceArray, out:
         raise BackendUnavailableError(
             device.language, "the product of gathered rows needs CuPy", "pip install cupy-cuda13x"
         ) from error
-    rows, weight, sums = (cupy.asarray(array).reshape(array.shape) for array in (left, right, out))
+    arrays = left, right, out
+    if device.language == "cupy":  # its own arrays: asked through the interface, each would wait for the stream
+        rows, weight, sums = (array.buffer[: array.size].reshape(array.shape) for array in arrays)
+    else:
+        rows, weight, sums = (cupy.asarray(array).reshape(array.shape) for array in arrays)
     cupy.matmul(rows[:count], weight, out=sums[:count])
