@@ -97,6 +97,11 @@ class Run:
         self.measurements: list[Measurement] = []
         self.failures: list[str] = []
 
+    @property
+    def name(self) -> str:
+        """Of the file, without its suffix."""
+        return self._path.stem
+
     def add(self, measurement: Measurement) -> Measurement:
         """Append a measurement; its id must be new."""
         if any(known.id == measurement.id for known in self.measurements):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -69,9 +70,8 @@ def _run(options: argparse.Namespace) -> int:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     run = Run(options.out / (f"{name}.json" if options.name else f"{name}-{stamp}.json"), facts)
     start, is_complete = time.monotonic(), True
-    for label, minutes, phase in _phases():
-        if options.phase and label not in options.phase:
-            continue
+    phases = [entry for entry in _phases() if not options.phase or entry[0] in options.phase]
+    for i, (label, minutes, phase) in enumerate(phases):
         left = 60.0 * options.minutes - (time.monotonic() - start)
         began, problem = time.monotonic(), ""
         if left <= 0:
@@ -83,11 +83,26 @@ def _run(options: argparse.Namespace) -> int:
             except Exception as error:  # a phase that fails must not take the others with it
                 traceback.print_exc()
                 problem = f"{type(error).__name__}: {error}"
-        is_complete &= not (problem or run.failures)
+        has_failed = bool(problem or run.failures)
+        is_complete &= not has_failed
         run.finish_phase(label, time.monotonic() - began, problem)
+        left = options.minutes - (time.monotonic() - start) / 60.0
+        if has_failed and left > 0 and not setup.answers():
+            _go_on_elsewhere(options, f"{run.name}-after-{label}", left, [label for label, *_ in phases[i + 1 :]])
+            return 1
     run.facts["sm_clock_after"] = None if options.simulate else environment.sm_clock()
     run.write()
     return 0 if is_complete else 1
+
+
+def _go_on_elsewhere(options: argparse.Namespace, name: str, minutes: float, labels: Sequence[str]) -> None:
+    """The phases that are left, by a new process with a file of its own: a fault on the device ends all work of this one."""
+    if not labels:
+        return
+    print(f"the device does not answer any more; the other phases go to {name}.json", flush=True)
+    wanted = [word for label in labels for word in ("--phase", label)]
+    command = [sys.executable, __file__, "--out", str(options.out), "--name", name, "--minutes", f"{minutes:.3f}", *wanted]
+    subprocess.run([*command, *(["--simulate"] if options.simulate else [])], check=False)
 
 
 def _phases() -> list[tuple[str, float, Callable[..., None]]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from benchmarks.gpu.timing import Clock, CupyClock, Settings, SimulatedClock
 from refdeq.errors import RefdeqError
 from refdeq.registry import load_backend
@@ -58,6 +60,15 @@ class Setup:
             except Exception as error:
                 self.problems.append(f"{name}: {type(error).__name__}: {error}")
         return found
+
+    def answers(self) -> bool:
+        """Whether the devices still work: after a fault of a kernel nothing runs in this process any more."""
+        try:
+            for device in self.devices.values():
+                device.download(device.upload(np.zeros(1)))
+        except Exception:
+            return False
+        return True
 
     @property
     def has_torch(self) -> bool:
