@@ -103,6 +103,9 @@ class BackendUnavailableError(RefdeqError):
         self.name, self.reason, self.hint = name, reason, hint
         super().__init__(f"backend {name!r} cannot run: {reason}" + (f" ({hint})" if hint else ""))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.reason, self.hint)
+
 
 class SolveError(RefdeqError):
     """At least one sample did not converge; raised only by ``Solution.raise_for_status``.

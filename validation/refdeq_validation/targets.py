@@ -102,7 +102,7 @@ def _add_backend(found: Found, name: str, orders: Sequence[str] | None, is_named
     try:
         backend = registry.load_backend(name)
     except BackendUnavailableError as error:
-        found.unavailable.append((name, error.reason))
+        found.unavailable.append((name, f"{error.reason} ({error.hint})" if error.hint else error.reason))
         found.named += [name] if is_named else []
         return
     for declaration in declarations(backend, orders):
