@@ -127,14 +127,17 @@ def test_a_named_backend_that_cannot_run_is_incomplete_though_others_pass(valida
     result, report = validate("reference", "numba", *SMALL)
     assert result.exit_code == 3
     assert report["counts"]["passed"] == report["counts"]["planned"] == 2
-    assert report["unavailable"] == [{"backend": "numba", "reason": "its device is not here"}]
+    [entry] = report["unavailable"]
+    assert entry["backend"] == "numba"
+    assert entry["reason"].startswith("its device is not here")
 
 
 def test_a_backend_that_was_not_named_may_be_missing(validate, monkeypatch):
     refuse(monkeypatch)
     result, report = validate(*SMALL)
     assert result.exit_code == 0
-    assert [entry["backend"] for entry in report["unavailable"]] == ["numba"]
+    missing = {entry["backend"] for entry in report["unavailable"]}
+    assert {"numba"} <= missing <= {"numba", "cuda", "cupy", "cupy-bf16", "cupy-bf16x2", "cupy-bf16x3"}
 
 
 def test_an_empty_selection_is_no_pass(validate):
