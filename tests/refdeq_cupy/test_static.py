@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-pytest.importorskip("cuda.bindings.nvrtc")
+pytest.importorskip("cuda.bindings.nvrtc", reason="the compiler of the extra cuda13 is not installed", exc_type=ImportError)
 
 from refdeq_cupy.compilation import binary, compile_module
 from refdeq_cupy.loader import SOURCES
