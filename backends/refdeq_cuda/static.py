@@ -29,6 +29,7 @@ __all__ = ["argument_types", "compile_all", "compile_one", "ptx_of", "ptxas"]
 
 ARCHITECTURES = {"sm_80": (8, 0), "sm_90": (9, 0)}
 _USED = re.compile(r"Used (\d+) registers(?:, used (\d+) barriers)?(?:.*?, (\d+) bytes smem)?")
+_VARIABLE = re.compile(r"\.(?:visible|common|extern|weak) \.(?:shared|global) .*;$")
 _FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 
 
@@ -93,6 +94,20 @@ def ptx_of(function: Any, types: tuple[Any, ...], arch: str = "sm_90") -> str:
     return str(ptx)
 
 
+def in_order(ptx: str) -> str:
+    """The same module with its variables declared in the order of their names.
+
+    Numba links device functions in the order of a set, so the order of the variables, and with it what ptxas allocates,
+    would otherwise differ from one process to the next by a register.
+    """
+    lines = ptx.split("\n")
+    places = [place for place, line in enumerate(lines) if _VARIABLE.match(line)]
+    declared = sorted((lines[place] for place in places), key=lambda line: (len(line), line))
+    for place, line in zip(places, declared, strict=True):
+        lines[place] = line
+    return "\n".join(lines)
+
+
 def compile_one(name: str, dtype: str, arch: str = "sm_90") -> dict[str, Any]:
     """Compile one kernel and tell what it needs.
 
@@ -105,7 +120,7 @@ def compile_one(name: str, dtype: str, arch: str = "sm_90") -> dict[str, Any]:
     ptx = ptx_of(kernel_function(name), argument_types(name, dtype), arch)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
-        path.write_text(ptx, encoding="utf-8")
+        path.write_text(in_order(ptx), encoding="utf-8")
         # what a kernel leaves to the linker (the barrier of cooperative groups) can only be assembled, not linked
         leaves = ["-c"] if ".extern .func" in ptx else []
         command = [ptxas(), f"-arch={arch}", "-v", *leaves, str(path), "-o", str(path.with_suffix(".o"))]
