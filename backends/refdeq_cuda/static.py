@@ -25,7 +25,7 @@ from refdeq_gpu.table import kernel_names
 from refdeq.errors import UnsupportedError
 from refdeq_cuda.arguments import kernel_function, kernel_record
 
-__all__ = ["argument_types", "compile_all", "compile_one", "ptx_of", "ptxas"]
+__all__ = ["argument_types", "compile_all", "compile_one", "in_order", "ptx_of", "ptxas"]
 
 ARCHITECTURES = {"sm_80": (8, 0), "sm_90": (9, 0)}
 _USED = re.compile(r"Used (\d+) registers(?:, used (\d+) barriers)?(?:.*?, (\d+) bytes smem)?")

@@ -3,7 +3,7 @@
 import pytest
 from numba import cuda, types
 from refdeq_cuda.arguments import kernel_function, kernel_record
-from refdeq_cuda.static import argument_types, compile_all, compile_one, ptx_of
+from refdeq_cuda.static import argument_types, compile_all, compile_one, in_order, ptx_of
 from refdeq_gpu.table import kernel_names
 
 from refdeq.errors import UnsupportedError
@@ -59,3 +59,20 @@ def test_every_kernel_of_the_table_is_a_kernel():
         arguments = function.py_func.__code__.co_varnames[: function.py_func.__code__.co_argcount]
         assert arguments == tuple(argument.name for argument in kernel_record(name).arguments), name
         assert isinstance(function, type(cuda.jit(lambda: None)))
+
+
+def test_the_order_in_which_a_module_was_linked_leaves_no_trace():
+    shared = [f".visible .shared .align 8 .b8 _cudapy_smem_{number}[{8 * number}];" for number in (1, 2, 10)]
+    rest = [
+        ".common .global .align 8 .u64 environment;",
+        ".visible .entry kernel()",
+        "{",
+        "\tld.shared.u64 %rd1, [_cudapy_smem_1];",
+        "}",
+    ]
+    linked = "\n".join([".version 9.0", shared[2], shared[0], rest[0], shared[1], *rest[1:]])
+    other = "\n".join([".version 9.0", rest[0], *shared, *rest[1:]])
+    assert linked != other
+    assert in_order(linked) == in_order(other)
+    assert sorted(in_order(linked).splitlines()) == sorted(linked.splitlines())
+    assert in_order(linked).splitlines()[-4:] == rest[1:]
