@@ -145,6 +145,8 @@ class CupyDevice:
         """An array of another library, without a copy where it lies on this device; it must be C-contiguous."""
         if isinstance(array, DeviceArray):
             return array
+        if isinstance(array, np.ndarray):  # DLPack knows no read-only memory
+            return self.upload(array)
         if hasattr(array, "__cuda_array_interface__"):
             own = self._cupy.asarray(array)
         elif array.__dlpack_device__()[0] in (_CUDA, _CUDA_MANAGED):
@@ -178,6 +180,8 @@ class CupyDevice:
         entry, blocks, threads = kernel_named(kernel, dtype), three(grid), three(block)
         self._log.note(kernel, dtype)
         check_launch(kernel, blocks, threads, shared, self.max_shared)
+        if is_cooperative and math.prod(blocks) > (most := self.resident_blocks(kernel, block, dtype=dtype, shared=shared)):
+            raise LaunchError(f"{kernel}: {math.prod(blocks)} cooperative blocks; {most} fit on the device at once")
         values = converted(entry, arguments, dtype)
         with translated(kernel):
             function = self._function(kernel, dtype, shared, is_cooperative)
