@@ -131,7 +131,7 @@ def solve(
     kernels = chosen.kernels(order=order, threads=threads)
     with np.errstate(all="ignore"):
         evaluator = Evaluator(iterated, kernels, injections, batch, delta, memory)
-        plan, why = choose_plan(chosen, evaluator, solver, returned, order, executor, on_evaluation, dialect)
+        plan, why = choose_plan(chosen, evaluator, solver, returned, order, executor, on_evaluation, dialect, stop)
         native = chosen.info.activation_in(order) == "native"
         if plan is not None:
             solution = run_fused(plan, evaluator, stop, start, memory, threads, trace, native)

@@ -22,10 +22,13 @@ from refdeq.registry import Backend, Plan, PlanRequest
 from refdeq.solution import Solution
 from refdeq.solvers import Dialect, Solver, Split, SplittingSolver
 from refdeq.solvers.peer_criterion import PeerCriterion
-from refdeq.stopping import relative
+from refdeq.stopping import countable, relative
 from refdeq.types import Status, StopRule, Trace
 
 __all__ = ["choose_plan", "finish", "run_callable", "run_fused", "run_loop"]
+
+_LONGEST_BUFFERS = 1000
+"""Evaluations up to which a fused solve gets trace buffers for its whole budget at once."""
 
 
 def choose_plan(
@@ -37,6 +40,7 @@ def choose_plan(
     executor: str,
     hook: Hook | None,
     dialect: Dialect | None = None,
+    stop: StopRule | None = None,
 ) -> tuple[Plan | None, str]:
     """Return the fused plan to run, or None and the reason."""
     if executor == "op":
@@ -55,9 +59,10 @@ def choose_plan(
             gates={n.name: evaluator.gates[n.inputs[0]] for n in graph.linear_nodes if n.name in evaluator.gated},
             start="dense" if rule is None else rule.start,
             bias="separate" if rule is None else rule.bias,
-            refresh=0 if rule is None else rule.refresh,
+            refresh=evaluator.refresh,
             returned=returned,
             order=order,
+            stop=StopRule() if stop is None else countable(stop),
         )
         plan = backend.plan(request)
         if not hasattr(plan, "reason"):
@@ -146,11 +151,16 @@ def run_fused(
     cell, kernels = evaluator.cell, evaluator.kernels
     hoisted = {node.name: kernels.download(evaluator.values[node.name]) for node in cell.graph.hoisted}
     hoisted |= {name: kernels.download(evaluator.values[name]) for name in cell.graph.injections}
-    buffers = None
+    buffers, budget, bound = None, countable(stop), plan.bind(cell.parameters, threads=threads)
+    if trace and budget.max_eval > _LONGEST_BUFFERS:
+        # Buffers for what is made, not for what is allowed: a first solve finds it out. The second takes the same decisions,
+        # because that the budget is used up is what a sample is told last (S-3), after every other reason to stop.
+        made = bound.run(start, hoisted, memory, budget, None).n_eval
+        budget = replace(budget, max_eval=max(1, int(made.max(initial=0))))
     if trace:
         x_only = {node.name: hoisted[node.name] for node in cell.graph.hoisted}
-        buffers = empty_trace(cell.graph, evaluator.batch, stop.max_eval, evaluator.gates, evaluator.gated, x_only, native)
-    out = plan.bind(cell.parameters, threads=threads).run(start, hoisted, memory, stop, buffers)
+        buffers = empty_trace(cell.graph, evaluator.batch, budget.max_eval, evaluator.gates, evaluator.gated, x_only, native)
+    out = bound.run(start, hoisted, memory, budget, buffers)
     after = DeltaMemory(out.r, out.mask, out.a, out.count, cell.digest, evaluator.rule)
     return Solution(
         states=out.z,

@@ -1,17 +1,25 @@
-"""Recognising ``z' = phi(A (z + p) + q) * m`` in a graph: the fully connected cells (RNN, SIREN, Fourier) of the models."""
+"""Recognising ``z' = phi(A (z + p) + q) * m`` in a graph: the fully connected cells (RNN, SIREN, Fourier) of the models.
+
+Fused plans of all backends ask here, so that a request that none of them serves is refused in the same words by each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from refdeq.graph import Graph, Node
+from refdeq.kernels import GateSpec
 from refdeq.ops import OPS
+from refdeq.registry import PlanRequest, Refusal
 
-__all__ = ["ACTIVATIONS", "Pattern", "UnmatchedError", "match"]
+__all__ = ["ACTIVATIONS", "LONGEST_WINDOW", "Pattern", "UnmatchedError", "gate_refusal", "match", "recognise"]
 
 ACTIVATIONS = ("Identity", "Relu", "LeakyRelu", "Tanh", "Sigmoid", "Sin", "Cos")
 """ONNX operators that the pattern knows."""
+
+LONGEST_WINDOW = 4096
+"""Residuals of a sample that a fused plan keeps for the stagnation test: 32 KiB, reserved before the first evaluation."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +163,46 @@ def _gemm(graph: Graph, chain: _Chain, n: int) -> Node:
     if graph.shapes[node.name][1] != n:
         raise UnmatchedError(f"node {node.name!r} has {graph.shapes[node.name][1]} outputs, the state {n}")
     return chain.take()
+
+
+def recognise(request: PlanRequest, solvers: Mapping[str, type]) -> Pattern | Refusal:
+    """The pattern of a request that a fused plan may serve, or what keeps all of them from it but for their gates.
+
+    Parameters
+    ----------
+    request : PlanRequest
+    solvers : dict of name to class
+        Those that the plan steps by.
+
+    Examples
+    --------
+    >>> import numpy as np, refdeq
+    >>> cell = refdeq.models.rnn(np.eye(2), np.ones((2, 1)), np.zeros(2))
+    >>> ask = dict(graph=cell.graph, gates={}, start="dense", bias="separate", refresh=0, returned="last", order="strict")
+    >>> recognise(PlanRequest(solver=refdeq.Broyden(), **ask), {"Picard": refdeq.Picard, "Anderson": refdeq.Anderson}).reason
+    'the fused solve steps by Picard or Anderson, not by Broyden'
+    """
+    if type(request.solver) not in solvers.values():
+        *names, last = solvers
+        return Refusal(f"the fused solve steps by {', '.join(names)} or {last}, not by {type(request.solver).__name__}")
+    if request.returned != "last":
+        return Refusal(f"the fused solve returns the last argument, not the {request.returned}")
+    window = 0 if request.stop.stagnation is None else request.stop.stagnation[0]
+    if window > LONGEST_WINDOW:
+        return Refusal(f"the fused solve keeps {LONGEST_WINDOW} residuals of a sample, the stagnation test asks for {window}")
+    try:
+        return match(request.graph)
+    except UnmatchedError as reason:
+        return Refusal(f"the graph is not a fully connected cell: {reason}")
+
+
+def gate_refusal(gates: Iterable[GateSpec]) -> Refusal | None:
+    """What keeps a plan from these gates that knows no feedback and forms differences in the dtype of the state (D-1, D-4)."""
+    for gate in gates:
+        if gate.memory not in ("always", "sent"):
+            return Refusal(f"the fused solve keeps memory 'always' or 'sent', not {gate.memory!r}")
+        if gate.granularity not in ("element", "channel", "sample"):
+            return Refusal(f"the fused solve gates elements or whole samples, not granularity {gate.granularity!r}")
+        if gate.delta_dtype is not None:
+            return Refusal(f"the fused solve forms differences in the dtype of the state, not in {gate.delta_dtype}")
+    return None

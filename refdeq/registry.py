@@ -7,7 +7,7 @@ returns a :class:`Backend`. Listing the names imports no backend.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -105,8 +105,12 @@ class PlanRequest:
     gates : dict of linear node name to GateSpec, empty without a delta rule
     start, bias : str
     refresh : int
+        Fits into 64 bits.
     returned : {"last", "lowest"}
     order : {"strict", "fast"}
+    stop : StopRule
+        The rule of the solve, with numbers of 64 bits (:func:`refdeq.stopping.countable`), for plans that count in fewer or
+        keep a window of residuals.
     """
 
     graph: Graph
@@ -117,6 +121,7 @@ class PlanRequest:
     refresh: int
     returned: str
     order: str
+    stop: StopRule = field(default_factory=StopRule)
 
 
 @dataclass
@@ -156,7 +161,8 @@ class Executor(Protocol):
     ) -> FusedResult:
         """Solve every sample; `memory` is a :class:`refdeq.delta.DeltaMemory` to go on from, or None.
 
-        `trace` has buffers for ``stop.max_eval`` evaluations of every sample, filled in place.
+        `trace` has buffers for ``stop.max_eval`` evaluations of every sample, filled in place; the numbers of `stop` fit into
+        64 bits (:func:`refdeq.stopping.countable`).
         """
 
 

@@ -1,8 +1,13 @@
-"""Choices of a delta rule as numbers, because kernels have no strings."""
+"""Choices of a delta rule as numbers, because kernels have no strings; the solvers that plans step by."""
 
 from __future__ import annotations
 
-__all__ = ["COMPARE", "DELTA_DTYPE", "FEEDBACK_FORMAT", "MEMORY"]
+from refdeq.solvers import KrasnoselskiiMann, Picard
+
+__all__ = ["COMPARE", "DELTA_DTYPE", "FEEDBACK_FORMAT", "MEMORY", "SOLVERS"]
+
+SOLVERS = {"Picard": Picard, "Krasnoselskii-Mann": KrasnoselskiiMann}
+"""Solvers of all plans on devices, by the names that refusals give them."""
 
 COMPARE = {"gt": 0, "ge": 1}
 MEMORY = {"sent": 0, "always": 1, "feedback": 2}

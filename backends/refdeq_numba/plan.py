@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refdeq.fc_pattern import Pattern, UnmatchedError, match
-from refdeq.kernels import GateSpec
+from refdeq.fc_pattern import Pattern, gate_refusal, recognise
 from refdeq.registry import FusedResult, PlanRequest, Refusal
 from refdeq.solvers import Anderson, KrasnoselskiiMann, Picard
 from refdeq.types import StopRule, Trace
@@ -21,6 +20,8 @@ from refdeq_numba.fused_rows import ACTIVATIONS
 from refdeq_numba.tuning import crossovers
 
 __all__ = ["FusedExecutor", "FusedPlan", "make_plan"]
+
+_SOLVERS = {"Picard": Picard, "Krasnoselskii-Mann": KrasnoselskiiMann, "Anderson": Anderson}
 
 _SERIAL_MACS = 1 << 20
 """Dense multiply-accumulates of a whole evaluation below which a second thread costs more than it brings."""
@@ -48,40 +49,16 @@ def make_plan(request: PlanRequest) -> FusedPlan | Refusal:
     >>> make_plan(PlanRequest(solver=Picard(), **ask)).name
     'fc tanh'
     """
-    refused = _refused_solver(request.solver)
-    if refused is not None:
-        return Refusal(refused)
-    if request.returned != "last":
-        return Refusal(f"the fused solve returns the last argument, not the {request.returned}")
-    try:
-        pattern = match(request.graph)
-    except UnmatchedError as reason:
-        return Refusal(f"the graph is not a fully connected cell: {reason}")
-    for gate in request.gates.values():
-        refused = _refused_gate(gate)
-        if refused is not None:
-            return Refusal(refused)
-    return FusedPlan(f"fc {pattern.activation.lower()}", request, pattern)
-
-
-def _refused_solver(solver: Any) -> str | None:
-    if type(solver) not in (Picard, KrasnoselskiiMann, Anderson):
-        return f"the fused solve steps by Picard, Krasnoselskii-Mann or Anderson, not by {type(solver).__name__}"
+    solver = request.solver
+    pattern = recognise(request, _SOLVERS)
+    if isinstance(pattern, Refusal):
+        return pattern
     if isinstance(solver, Anderson) and solver.coupled:
-        return "the fused solve treats every sample for itself, and coupled Anderson sums over the batch"
+        return Refusal("the fused solve treats every sample for itself, and coupled Anderson sums over the batch")
     if isinstance(solver, Anderson) and solver.form != "differences":
-        return f"the fused solve has Anderson in the form of differences, not of {solver.form}"
-    return None
-
-
-def _refused_gate(gate: GateSpec) -> str | None:
-    if gate.memory not in ("always", "sent"):
-        return f"the fused solve keeps memory 'always' or 'sent', not {gate.memory!r}"
-    if gate.granularity not in ("element", "channel", "sample"):
-        return f"the fused solve gates elements or whole samples, not granularity {gate.granularity!r}"
-    if gate.delta_dtype is not None:
-        return f"the fused solve forms differences in the dtype of the state, not in {gate.delta_dtype}"
-    return None
+        return Refusal(f"the fused solve has Anderson in the form of differences, not of {solver.form}")
+    refused = gate_refusal(request.gates.values())
+    return FusedPlan(f"fc {pattern.activation.lower()}", request, pattern) if refused is None else refused
 
 
 @dataclass(frozen=True)
@@ -233,7 +210,7 @@ class FusedExecutor:
             is_linf=stop.norm == "linf",
             eps=float(stop.eps),
             divergence=-1.0 if stop.divergence is None else float(stop.divergence),
-            window=int(window) if window < stop.max_eval else 0,
+            window=int(window),
             ratio=float(ratio),
         )
 

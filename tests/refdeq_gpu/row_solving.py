@@ -9,6 +9,7 @@ from refdeq_validation.judge.models import declared
 from refdeq_validation.protocol.manifest import Claims
 
 import refdeq as rd
+from refdeq.fc_pattern import match
 from refdeq.formats import round_to_format
 from refdeq.reference import ReferenceBackend
 from refdeq.registry import BackendInfo
@@ -28,7 +29,7 @@ class OnePlan(ReferenceBackend):
     def plan(self, request):
         offered = rows.offer(request, self.device, self.precision)
         if self.by_library:
-            offered = rows_steps.steps_plan(request, rows.match(request.graph), self.device, by_library=True)
+            offered = rows_steps.steps_plan(request, match(request.graph), self.device, by_library=True)
         if hasattr(offered, "reason"):
             return offered
         changes = dict(self.changes)

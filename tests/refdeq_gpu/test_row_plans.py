@@ -295,7 +295,7 @@ def test_refusals_say_why(reason, changes):
     cell, x = made(rnn, changes.pop("n", 8))
     options = {"delta": RULES["feedback"], "stop": STOP, "precision": "bfloat16x3", **changes}
     if options["precision"] == "float32x":
-        from refdeq_gpu.plans.rows import match
+        from refdeq.fc_pattern import match
 
         class Request:
             graph, order, gates = cell.graph, "fast", {}

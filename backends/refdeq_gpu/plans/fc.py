@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 
 from refdeq.errors import LaunchError
-from refdeq.fc_pattern import Pattern, UnmatchedError, match
-from refdeq.kernels import GateSpec
+from refdeq.fc_pattern import Pattern, gate_refusal, recognise
 from refdeq.registry import FusedResult, PlanRequest, Refusal
-from refdeq.solvers import KrasnoselskiiMann, Picard
 from refdeq.types import StopRule, Trace
 from refdeq_gpu.arrays import DeviceArray
+from refdeq_gpu.choices import SOLVERS
 from refdeq_gpu.device import Device
 from refdeq_gpu.plans import fc_layout
 from refdeq_gpu.plans.fc_data import Arrays, Shape, fixed_part, make_arrays, result_of, splits_of
@@ -46,38 +45,12 @@ def offer(request: PlanRequest, device: Device, precision: str = "float32") -> F
     precision : str
         ``float32`` computes in the dtype of the cell; anything narrower is refused.
     """
-    refused = _refused_solver(request.solver)
-    if refused is None and precision != "float32":
-        refused = f"the solve over the whole device computes in the dtype of the cell, not in {precision}"
-    if refused is None and request.returned != "last":
-        refused = f"the fused solve returns the last argument, not the {request.returned}"
-    if refused is not None:
-        return Refusal(refused)
-    try:
-        pattern = match(request.graph)
-    except UnmatchedError as reason:
-        return Refusal(f"the graph is not a fully connected cell: {reason}")
-    for gate in request.gates.values():
-        refused = _refused_gate(gate)
-        if refused is not None:
-            return Refusal(refused)
-    return FcPlan(request, pattern, device)
-
-
-def _refused_solver(solver: Any) -> str | None:
-    if type(solver) not in (Picard, KrasnoselskiiMann):
-        return f"the fused solve steps by Picard or Krasnoselskii-Mann, not by {type(solver).__name__}"
-    return None
-
-
-def _refused_gate(gate: GateSpec) -> str | None:
-    if gate.memory not in ("always", "sent"):
-        return f"the fused solve keeps memory 'always' or 'sent', not {gate.memory!r}"
-    if gate.granularity not in ("element", "channel", "sample"):
-        return f"the fused solve gates elements or whole samples, not granularity {gate.granularity!r}"
-    if gate.delta_dtype is not None:
-        return f"the fused solve forms differences in the dtype of the state, not in {gate.delta_dtype}"
-    return None
+    pattern = recognise(request, SOLVERS)
+    if isinstance(pattern, Refusal):
+        return pattern
+    if precision != "float32":
+        return Refusal(f"the solve over the whole device computes in the dtype of the cell, not in {precision}")
+    return gate_refusal(request.gates.values()) or FcPlan(request, pattern, device)
 
 
 @dataclass(frozen=True)

@@ -160,13 +160,16 @@ def make_arrays(
     )
 
 
+def _window(stop: StopRule) -> int:
+    return 0 if stop.stagnation is None else stop.stagnation[0]
+
+
 def _gate(request: PlanRequest, pattern: Pattern) -> GateSpec | None:
     return request.gates.get(pattern.linear)
 
 
 def _choices(request: PlanRequest, pattern: Pattern, shape: Shape, batch: int, stop: StopRule) -> dict[str, int]:
     gate, solver, is_fast = _gate(request, pattern), request.solver, request.order == "fast"
-    window = 0 if stop.stagnation is None or stop.stagnation[0] >= stop.max_eval else stop.stagnation[0]
     return {
         "N": pattern.n,
         "BATCH": batch,
@@ -182,7 +185,7 @@ def _choices(request: PlanRequest, pattern: Pattern, shape: Shape, batch: int, s
         "IS_PICARD": not isinstance(solver, KrasnoselskiiMann) or solver.alpha == 1.0,
         "IS_LINF": stop.norm == "linf",
         "MAX_EVAL": stop.max_eval,
-        "WINDOW": window,
+        "WINDOW": _window(stop),
         "WIDTH": shape.width,
         "TILE": shape.tile(pattern.n, is_fast),
         "SPLITS": splits_of(pattern.n) if is_fast else 1,
@@ -198,8 +201,7 @@ def _places(request: PlanRequest, pattern: Pattern, batch: int, stop: StopRule, 
     where["FIRED_AT"] = batch * n
     where["TRACE_MASK"] = where["FIRED_AT"] + n if trace is not None and is_gated else at.ABSENT
     where["RECENT_AT"] = 2 * batch
-    window = 0 if stop.stagnation is None or stop.stagnation[0] >= stop.max_eval else stop.stagnation[0]
-    where["MEASURE_AT"] = where["RECENT_AT"] + window + 1
+    where["MEASURE_AT"] = where["RECENT_AT"] + _window(stop) + 1
     names = ("RESIDUAL", "SCALE", "Z", "F", "R", "A", "LINEAR", "ACTIVATED")
     where |= {f"TRACE_{name}": at.ABSENT for name in names}
     if trace is None:

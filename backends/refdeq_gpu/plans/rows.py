@@ -9,10 +9,11 @@ multiply them; since that reads what was not sent (D-7) no backend is given them
 
 from __future__ import annotations
 
-from refdeq.fc_pattern import Pattern, UnmatchedError, match
+from refdeq.fc_pattern import Pattern, recognise
 from refdeq.registry import Plan, PlanRequest, Refusal
-from refdeq.solvers import KrasnoselskiiMann, Picard
+from refdeq_gpu.choices import SOLVERS
 from refdeq_gpu.device import Device
+from refdeq_gpu.plans.rows_data import LARGEST_BUDGET
 from refdeq_gpu.plans.rows_steps import steps_plan
 from refdeq_gpu.plans.rows_tile import PARTS, tile_plan
 
@@ -42,16 +43,13 @@ def offer(request: PlanRequest, device: Device, precision: str = "float32") -> P
 
 def _matched(request: PlanRequest) -> Pattern | Refusal:
     """What all plans of rows ask of a request."""
-    if type(request.solver) not in (Picard, KrasnoselskiiMann):
-        return Refusal(f"rows step by Picard or Krasnoselskii-Mann, not by {type(request.solver).__name__}")
-    if request.returned != "last":
-        return Refusal(f"the fused solve returns the last argument, not the {request.returned}")
+    pattern = recognise(request, SOLVERS)
+    if isinstance(pattern, Refusal):
+        return pattern
+    if request.stop.max_eval > LARGEST_BUDGET:
+        return Refusal(f"rows count evaluations in 32 bits, the budget is {request.stop.max_eval}")
     if request.gates and request.refresh:
         return Refusal(f"rows are not refreshed, the rule asks for it every {request.refresh} evaluations")
-    try:
-        pattern = match(request.graph)
-    except UnmatchedError as reason:
-        return Refusal(f"the graph is not a fully connected cell: {reason}")
     if request.gates and request.bias == "folded" and pattern.bias is not None:
         return Refusal("rows carry no bias in their accumulators, the rule folds it in")
     return pattern

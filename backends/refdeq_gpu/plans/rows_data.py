@@ -8,13 +8,28 @@ from typing import Any
 
 import numpy as np
 
+from refdeq.errors import ArgumentError
 from refdeq.fc_pattern import Pattern
 from refdeq.registry import FusedResult, PlanRequest
 from refdeq.types import StopRule, Trace
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Device
 
-__all__ = ["FLAGS", "Operands", "Outcome", "StopNumbers", "Tracks", "flags_of", "operands_of", "outcome_of", "tracks_of"]
+__all__ = [
+    "FLAGS",
+    "LARGEST_BUDGET",
+    "Operands",
+    "Outcome",
+    "StopNumbers",
+    "Tracks",
+    "check_size",
+    "constants_of",
+    "flags_of",
+    "operands_of",
+    "outcome_of",
+    "relaxation",
+    "tracks_of",
+]
 
 FLAGS = {
     "entry": 1,
@@ -35,7 +50,43 @@ FLAGS = {
 }
 """Bits of the word of choices that kernels get; the same numbers as in ``row_flags.cuh``."""
 
-_LARGEST_BUDGET = 2**31 - 1
+LARGEST_BUDGET = 2**31 - 1
+"""Evaluations that kernels count to, and no further."""
+
+_LARGEST_BATCH = 1 << 30
+"""The queue of tiles counts rows in 32 bits, a little beyond the last."""
+
+
+def check_size(z: np.ndarray, stop: StopRule) -> None:
+    """Refuse what does not fit into the numbers of the kernels.
+
+    >>> check_size(np.zeros((1, 3)), StopRule(max_eval=2**31))
+    Traceback (most recent call last):
+    ...
+    refdeq.errors.ArgumentError: max_eval: expected at most 2147483647 in a solve by rows, got 2147483648
+    """
+    if len(z) > _LARGEST_BATCH:
+        raise ArgumentError("z0", expected=f"at most {_LARGEST_BATCH} samples at a time", got=len(z))
+    if stop.max_eval > LARGEST_BUDGET:
+        raise ArgumentError("max_eval", expected=f"at most {LARGEST_BUDGET} in a solve by rows", got=stop.max_eval)
+
+
+def constants_of(device: Device, pattern: Pattern, parameters: Mapping[str, np.ndarray], dtype: Any) -> dict[str, DeviceArray]:
+    """Bias and operands that are parameters, as (1, n) arrays on the device."""
+    named = [name for name in (*pattern.operands, pattern.bias) if name is not None and name in parameters]
+    rows = {name: np.broadcast_to(parameters[name], (1, pattern.n)) for name in named}
+    return {name: device.upload(np.array(row, dtype=dtype)) for name, row in rows.items()}
+
+
+def relaxation(solver: Any) -> tuple[float, float]:
+    """Factors of f(z) and z in the next argument (S-6).
+
+    >>> from refdeq.solvers import KrasnoselskiiMann, Picard
+    >>> relaxation(Picard()), relaxation(KrasnoselskiiMann(alpha=0.75))
+    ((1.0, 0.0), (0.75, 0.25))
+    """
+    alpha = float(getattr(solver, "alpha", 1.0))
+    return alpha, 1.0 - alpha
 
 
 @dataclass(frozen=True)
@@ -124,8 +175,8 @@ class StopNumbers:
         """
         window, ratio = (0, 0.0) if stop.stagnation is None else stop.stagnation
         return cls(
-            max_eval=min(int(stop.max_eval), _LARGEST_BUDGET),
-            window=int(window) if window < stop.max_eval else 0,
+            max_eval=int(stop.max_eval),
+            window=int(window),
             rtol=-1.0 if stop.rtol is None else float(stop.rtol),
             atol=-1.0 if stop.atol is None else float(stop.atol),
             eps=float(stop.eps),
@@ -133,8 +184,12 @@ class StopNumbers:
             ratio=float(ratio),
         )
 
+    def limits(self) -> tuple[float, ...]:
+        """What distances are compared with, in the order in which kernels take it."""
+        return self.rtol, self.atol, self.eps, self.divergence, self.ratio
 
-def flags_of(request: PlanRequest, pattern: Pattern, memory: Any, stop: StopRule, is_traced: bool) -> int:
+
+def flags_of(request: PlanRequest, pattern: Pattern, memory: Any, stop: StopRule, trace: Trace | None) -> int:
     """Choices of a request as the word of :data:`FLAGS`, but for those that are the plan's own."""
     gate, solver = request.gates.get(pattern.linear), request.solver
     chosen = {
@@ -147,7 +202,8 @@ def flags_of(request: PlanRequest, pattern: Pattern, memory: Any, stop: StopRule
         "ge": gate is not None and gate.compare == "ge",
         "picard": getattr(solver, "alpha", 1.0) == 1.0,
         "linf": stop.norm == "linf",
-        "traced": is_traced,
+        "traced": trace is not None,
+        "activation": trace is not None and pattern.activated in trace.values,
         "gated": gate is not None,
         "whole": gate is not None and gate.granularity == "sample",
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from refdeq.errors import ArgumentError, BackendUnavailableError
+from refdeq.errors import BackendUnavailableError
 from refdeq.fc_pattern import ACTIVATIONS, Pattern
 from refdeq.kernels import GateSpec
 from refdeq.registry import FusedResult, PlanRequest, Refusal
@@ -23,14 +23,16 @@ from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.choices import COMPARE, DELTA_DTYPE, FEEDBACK_FORMAT, MEMORY
 from refdeq_gpu.device import Device
 from refdeq_gpu.plans.rows_data import (
-    FLAGS,
     Operands,
     Outcome,
     StopNumbers,
     Tracks,
+    check_size,
+    constants_of,
     flags_of,
     operands_of,
     outcome_of,
+    relaxation,
     tracks_of,
 )
 
@@ -44,7 +46,6 @@ _LIST_THREADS = 256
 _WARP_THREADS = 128
 _SUM_THREADS = 256
 _MOST_BLOCKS = 1 << 16
-_LARGEST_BATCH = 1 << 30
 
 
 def slice_of(n: int, itemsize: int, device: Device) -> tuple[int, int]:
@@ -143,9 +144,7 @@ class StepsExecutor:
         weight = parameters[pattern.weight]
         self._plan, self._dtype = plan, np.dtype(plan.request.graph.dtype)
         self._weight = device.upload(np.ascontiguousarray(weight.T if pattern.is_transposed else weight))
-        named = [name for name in (*pattern.operands, pattern.bias) if name is not None and name in parameters]
-        rows = {name: np.broadcast_to(parameters[name], (1, pattern.n)) for name in named}
-        self._constants = {name: device.upload(np.array(row)) for name, row in rows.items()}
+        self._constants = constants_of(device, pattern, parameters, self._dtype)
 
     def run(
         self,
@@ -158,21 +157,16 @@ class StepsExecutor:
         """Solve every sample (see :class:`refdeq.registry.Executor`)."""
         plan, request, pattern = self._plan, self._plan.request, self._plan.pattern
         device, z, numbers = plan.device, z0[pattern.state], StopNumbers.of(stop)
-        if len(z) > _LARGEST_BATCH:
-            raise ArgumentError("z0", expected=f"at most {_LARGEST_BATCH} samples at a time", got=len(z))
+        check_size(z, stop)
         operands = operands_of(device, request, pattern, self._constants, hoisted, z, memory)
         outcome = self._outcome(z, memory, numbers.window)
         tracks = tracks_of(device, pattern, trace, self._dtype)
         if len(z):
-            self._iterate(operands, outcome, tracks, numbers, self._flags(memory, stop, trace), len(z))
+            flags = flags_of(request, pattern, memory, stop, trace)
+            self._iterate(operands, outcome, tracks, numbers, flags, len(z))
         if trace is not None:
             tracks.bring(device, pattern, trace)
         return outcome.result(device, request, pattern, operands.evaluations, "")
-
-    def _flags(self, memory: Any, stop: StopRule, trace: Trace | None) -> int:
-        plan = self._plan
-        shows = trace is not None and plan.pattern.activated in trace.values
-        return flags_of(plan.request, plan.pattern, memory, stop, trace is not None) | FLAGS["activation"] * shows
 
     def _outcome(self, z: np.ndarray, memory: Any, window: int) -> Outcome:
         """Results, which are also what the solve works on: arguments, references and accumulators in place."""
@@ -267,24 +261,14 @@ class StepsExecutor:
         self, operands: Operands, outcome: Outcome, tracks: Tracks, room: _Room, stop: StopNumbers, flags: int, k: int,
         count: int, batch: int,
     ) -> None:  # fmt: skip
-        pattern = self._plan.pattern
-        alpha = float(getattr(self._plan.request.solver, "alpha", 1.0))
-        sizes = [
-            room.rows,
-            count,
-            batch,
-            pattern.n,
-            flags,
-            k,
-            ACTIVATIONS.index(pattern.activation),
-            stop.max_eval,
-            stop.window,
-        ]
-        factors = [pattern.slope, alpha, 1.0 - alpha, stop.rtol, stop.atol, stop.eps, stop.divergence, stop.ratio]
+        pattern, solver = self._plan.pattern, self._plan.request.solver
+        sizes = [room.rows, count, batch, pattern.n, flags, k]
+        choices = [ACTIVATIONS.index(pattern.activation), stop.max_eval, stop.window]
+        factors = [pattern.slope, *relaxation(solver), *stop.limits()]
         reads = [operands.bias, operands.phase, operands.phase_step, operands.filter, operands.filter_step]
         state = [room.live, outcome.z, room.f, outcome.r, outcome.a, outcome.mask]
         writes = [outcome.status, outcome.n_eval, outcome.norms, outcome.history]
-        arguments = [*sizes, *factors, *reads, *state, *writes, *tracks.arrays()]
+        arguments = [*sizes, *choices, *factors, *reads, *state, *writes, *tracks.arrays()]
         self._launch("row_finish", self._grid(-(-count * 32 // _WARP_THREADS)), _WARP_THREADS, arguments)
 
 

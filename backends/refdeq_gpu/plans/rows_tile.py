@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from refdeq.errors import ArgumentError
 from refdeq.fc_pattern import ACTIVATIONS, Pattern
 from refdeq.registry import FusedResult, PlanRequest, Refusal
 from refdeq.types import StopRule, Trace
@@ -26,9 +25,12 @@ from refdeq_gpu.plans.rows_data import (
     Outcome,
     StopNumbers,
     Tracks,
+    check_size,
+    constants_of,
     flags_of,
     operands_of,
     outcome_of,
+    relaxation,
     tracks_of,
 )
 from refdeq_gpu.plans.rows_pack import pack_pieces, padded_width
@@ -44,9 +46,6 @@ ACTIVATION_ULP = 2.75
 WIDEST = 512
 _SLOT_BYTES = 1024
 """Static shared memory of a block: what it knows of its rows."""
-
-_LARGEST_BATCH = 1 << 30
-"""The queue counts rows in 32 bits, a little beyond the last."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +188,7 @@ class TileExecutor:
         self._is_finite = bool(np.isfinite(weight).all())
         inner_first = weight.T if pattern.is_transposed else weight
         self._pieces = device.upload(pack_pieces(inner_first, PARTS[plan.precision]))
-        named = [name for name in (*pattern.operands, pattern.bias) if name is not None and name in parameters]
-        rows = {name: np.broadcast_to(parameters[name], (1, pattern.n)) for name in named}
-        self._constants = {name: device.upload(np.array(row, dtype=np.float32)) for name, row in rows.items()}
+        self._constants = constants_of(device, pattern, parameters, np.float32)
 
     def run(
         self,
@@ -204,8 +201,7 @@ class TileExecutor:
         """Solve every sample (see :class:`refdeq.registry.Executor`)."""
         plan, request, pattern = self._plan, self._plan.request, self._plan.pattern
         z, numbers = z0[pattern.state], StopNumbers.of(stop)
-        if len(z) > _LARGEST_BATCH:
-            raise ArgumentError("z0", expected=f"at most {_LARGEST_BATCH} samples at a time", got=len(z))
+        check_size(z, stop)
         operands = operands_of(plan.device, request, pattern, self._constants, hoisted, z, memory)
         outcome = outcome_of(plan.device, request, len(z), pattern.n, numbers.window)
         tracks = tracks_of(plan.device, pattern, trace, np.float32)
@@ -233,22 +229,20 @@ class TileExecutor:
 
     def _solve(self, operands: Operands, outcome: Outcome, tracks: Tracks, stop: StopNumbers, flags: int, batch: int) -> None:
         plan, tile, pattern = self._plan, self._plan.tile, self._plan.pattern
-        alpha = float(getattr(plan.request.solver, "alpha", 1.0))
         sizes = (batch, pattern.n, tile.width, PARTS[plan.precision], tile.resident, flags)
-        choices = (ACTIVATIONS.index(pattern.activation), stop.max_eval, stop.window, pattern.slope, alpha, 1.0 - alpha)
-        limits = (stop.rtol, stop.atol, stop.eps, stop.divergence, stop.ratio)
+        choices = (ACTIVATIONS.index(pattern.activation), stop.max_eval, stop.window, pattern.slope)
         reads = (operands.threshold, self._pieces, operands.z, operands.entry, operands.entry_step, operands.bias,
                  operands.phase, operands.phase_step, operands.filter, operands.filter_step, operands.r, operands.a,
                  operands.before)  # fmt: skip
         queue = plan.device.upload(np.zeros(1, dtype=np.int32))
-        arguments: list[Any] = [*sizes, *choices, *limits, *reads, queue, *outcome.arrays(), *tracks.arrays()]
+        factors = *relaxation(plan.request.solver), *stop.limits()
+        arguments: list[Any] = [*sizes, *choices, *factors, *reads, queue, *outcome.arrays(), *tracks.arrays()]
         kernel = tile.kernel if plan.request.gates else f"{tile.kernel}_dense"
         plan.device.launch(kernel, self._grid(batch), tile.width, arguments, dtype="float32", shared=tile.shared)
 
     def _flags(self, memory: Any, stop: StopRule, trace: Trace | None) -> int:
-        flags = flags_of(self._plan.request, self._plan.pattern, memory, stop, trace is not None)
-        shows = trace is not None and self._plan.pattern.activated in trace.values
-        own = {"swapping": self._plan.is_swapping, "finite": self._is_finite, "activation": shows}
+        flags = flags_of(self._plan.request, self._plan.pattern, memory, stop, trace)
+        own = {"swapping": self._plan.is_swapping, "finite": self._is_finite}
         return flags | sum(FLAGS[name] for name, is_so in own.items() if is_so)
 
     def _note(self) -> str:
