@@ -13,7 +13,7 @@ from refdeq.graph import Cell, Graph, Node
 from refdeq.kernels import GateSpec
 from refdeq.types import DeltaRule, GateOverride
 
-__all__ = ["DeltaMemory", "check_memory", "gated_nodes", "resolve_gates", "round_threshold"]
+__all__ = ["DeltaMemory", "check_memory", "gated_nodes", "refresh_interval", "resolve_gates", "round_threshold"]
 
 
 @dataclass(eq=False)
@@ -54,6 +54,15 @@ def round_threshold(threshold: Any, dtype: np.dtype[Any]) -> tuple[np.ndarray, l
     lost = (rounded == 0) & (wide > 0) | np.isinf(rounded) & np.isfinite(wide)
     sentences = [f"threshold {w:g} rounds to {r:g} in {dtype}" for w, r in zip(wide[lost], rounded[lost], strict=True)]
     return rounded, sentences
+
+
+def refresh_interval(rule: DeltaRule | None) -> int:
+    """Evaluations between two refreshes (D-12); 0 is never, and so is more than the counts of evaluations (int64) hold.
+
+    >>> refresh_interval(DeltaRule(threshold=0.1, refresh=3)), refresh_interval(DeltaRule(threshold=0.1, refresh=2**63))
+    (3, 0)
+    """
+    return 0 if rule is None or rule.refresh > np.iinfo(np.int64).max else int(rule.refresh)
 
 
 def gated_nodes(graph: Graph, rule: DeltaRule | None) -> tuple[Node, ...]:

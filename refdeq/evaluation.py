@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refdeq.delta import DeltaMemory, gated_nodes, resolve_gates
+from refdeq.delta import DeltaMemory, gated_nodes, refresh_interval, resolve_gates
 from refdeq.errors import UnsupportedError
 from refdeq.graph import Cell, Node
 from refdeq.kernels import Array, Kernels
@@ -41,8 +41,6 @@ class Evaluator:
         Elements sent so far, and those of them that were not zero (C-3).
     dense_nonzero : dict of linear node that the rule lists dense to (B,) int64
         Elements of its inputs so far that were not zero (C-3).
-    refresh : int
-        Evaluations between two refreshes (D-12); 0 for never, which more than an int64 counts to is as well.
     """
 
     def __init__(
@@ -56,7 +54,6 @@ class Evaluator:
     ) -> None:
         self.cell, self.kernels, self.rule, self.batch = cell, kernels, rule, batch
         self.gates, self.warnings = resolve_gates(cell.graph, rule)
-        self.refresh = 0 if rule is None or rule.refresh > np.iinfo(np.int64).max else int(rule.refresh)
         self.gated = {node.name for node in gated_nodes(cell.graph, rule)}
         self._refuse_missing_operators()
         self.values: dict[str, Array] = {name: kernels.constant(p) for name, p in cell.parameters.items()}
@@ -152,7 +149,7 @@ class Evaluator:
 
     def _refreshing(self, active: np.ndarray) -> np.ndarray:
         """Samples whose accumulators are recomputed densely after the gate (D-12)."""
-        every = self.refresh
+        every = refresh_interval(self.rule)
         if every == 0:
             return np.zeros_like(active)
         due: np.ndarray = active & (self.count > 0) & (self.count % every == 0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from refdeq.callable_map import CallableMap
 from refdeq.cost import Cost, measure_cost
-from refdeq.delta import DeltaMemory
+from refdeq.delta import DeltaMemory, refresh_interval
 from refdeq.errors import UnsupportedError
 from refdeq.evaluation import Evaluator
 from refdeq.graph import Cell
@@ -18,11 +18,11 @@ from refdeq.kernels import Kernels
 from refdeq.loop import Hook, LoopResult, iterate
 from refdeq.recording import Recorder, empty_trace
 from refdeq.reference import ReferenceKernels
-from refdeq.registry import Backend, Plan, PlanRequest
+from refdeq.registry import Backend, Plan, PlanRequest, countable
 from refdeq.solution import Solution
 from refdeq.solvers import Dialect, Solver, Split, SplittingSolver
 from refdeq.solvers.peer_criterion import PeerCriterion
-from refdeq.stopping import countable, relative
+from refdeq.stopping import relative
 from refdeq.types import Status, StopRule, Trace
 
 __all__ = ["choose_plan", "finish", "run_callable", "run_fused", "run_loop"]
@@ -59,7 +59,7 @@ def choose_plan(
             gates={n.name: evaluator.gates[n.inputs[0]] for n in graph.linear_nodes if n.name in evaluator.gated},
             start="dense" if rule is None else rule.start,
             bias="separate" if rule is None else rule.bias,
-            refresh=evaluator.refresh,
+            refresh=refresh_interval(rule),
             returned=returned,
             order=order,
             stop=StopRule() if stop is None else countable(stop),

@@ -7,7 +7,7 @@ returns a :class:`Backend`. Listing the names imports no backend.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from refdeq.solvers import Solver
 
 __all__ = [
+    "LARGEST_BUDGET",
     "Backend",
     "BackendInfo",
     "Executor",
@@ -31,10 +32,14 @@ __all__ = [
     "PlanRequest",
     "Refusal",
     "backend_names",
+    "countable",
     "load_backend",
 ]
 
 GROUP = "refdeq.backends"
+
+LARGEST_BUDGET = 2**62
+"""Evaluations that no solve ever makes, at one per nanosecond in 146 years; counters of 64 bits hold them, and some more."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,20 @@ class Refusal:
     reason: str
 
 
+def countable(stop: StopRule) -> StopRule:
+    """The same rule in numbers that compiled code can count to (S-3): every solve that ends takes the same decisions by it.
+
+    A larger budget is :data:`LARGEST_BUDGET`, and a window that the budget ends before is left out, since the stagnation test
+    begins with the evaluation after the first `w`.
+
+    >>> countable(StopRule(max_eval=2**70, stagnation=(2**80, 0.9))) == StopRule(max_eval=LARGEST_BUDGET)
+    True
+    """
+    max_eval = min(int(stop.max_eval), LARGEST_BUDGET)
+    is_reached = stop.stagnation is not None and stop.stagnation[0] < max_eval
+    return replace(stop, max_eval=max_eval, stagnation=stop.stagnation if is_reached else None)
+
+
 @dataclass(frozen=True)
 class PlanRequest:
     """What a fused plan would have to do.
@@ -109,7 +128,7 @@ class PlanRequest:
     returned : {"last", "lowest"}
     order : {"strict", "fast"}
     stop : StopRule
-        The rule of the solve, with numbers of 64 bits (:func:`refdeq.stopping.countable`), for plans that count in fewer or
+        The rule of the solve, with numbers of 64 bits (:func:`countable`), for plans that count in fewer or
         keep a window of residuals.
     """
 
@@ -162,7 +181,7 @@ class Executor(Protocol):
         """Solve every sample; `memory` is a :class:`refdeq.delta.DeltaMemory` to go on from, or None.
 
         `trace` has buffers for ``stop.max_eval`` evaluations of every sample, filled in place; the numbers of `stop` fit into
-        64 bits (:func:`refdeq.stopping.countable`).
+        64 bits (:func:`countable`).
         """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,10 +11,7 @@ import numpy as np
 from refdeq.kernels import Array, Kernels
 from refdeq.types import Status, StopRule
 
-__all__ = ["LARGEST_BUDGET", "Criterion", "SampleCriterion", "countable", "decide", "relative"]
-
-LARGEST_BUDGET = 2**62
-"""Evaluations that no solve ever makes, at one per nanosecond in 146 years; counters of 64 bits hold them, and some more."""
+__all__ = ["Criterion", "SampleCriterion", "decide", "relative"]
 
 
 class Criterion(Protocol):
@@ -74,20 +71,6 @@ def relative(residual: np.ndarray, scale: np.ndarray, eps: float) -> np.ndarray:
     """
     with np.errstate(invalid="ignore"):
         return residual / (scale + eps)
-
-
-def countable(stop: StopRule) -> StopRule:
-    """The same rule in numbers that compiled code can count to (S-3): every solve that ends takes the same decisions by it.
-
-    A larger budget is :data:`LARGEST_BUDGET`, and a window that the budget ends before is left out, since the stagnation test
-    begins with the evaluation after the first `w`.
-
-    >>> countable(StopRule(max_eval=2**70, stagnation=(2**80, 0.9))) == StopRule(max_eval=LARGEST_BUDGET)
-    True
-    """
-    max_eval = min(int(stop.max_eval), LARGEST_BUDGET)
-    is_reached = stop.stagnation is not None and stop.stagnation[0] < max_eval
-    return replace(stop, max_eval=max_eval, stagnation=stop.stagnation if is_reached else None)
 
 
 def decide(
