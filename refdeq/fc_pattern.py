@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from refdeq.graph import Graph, Node
 from refdeq.kernels import GateSpec
 from refdeq.ops import OPS
@@ -68,6 +70,11 @@ class Pattern:
     def operands(self) -> tuple[str | None, str | None, str | None]:
         """Entry, phase and filter."""
         return self.entry, self.phase, self.filter
+
+    def constants(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Copies, of shape (1, n), of those operands that are parameters."""
+        named = [name for name in self.operands if name is not None and name in parameters]
+        return {name: np.array(parameters[name]).reshape(1, -1) for name in named}
 
 
 class UnmatchedError(Exception):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from refdeq.registry import BackendInfo, Plan, PlanRequest, Refusal
+from refdeq_gpu.backend import GpuBackend
+
 from refdeq_cuda.device import is_simulation_asked_for, open_device
 
 if TYPE_CHECKING:
     from refdeq_gpu.device import Device
-    from refdeq_gpu.kernels import GpuKernels
 
 __all__ = ["CudaBackend", "offer"]
 
@@ -20,7 +19,7 @@ _HINT = "NUMBA_ENABLE_CUDASIM=1 simulates a device on the CPU"
 _OLDEST_DRIVER = 12, 0
 
 
-class CudaBackend:
+class CudaBackend(GpuBackend):
     """Kernels in Python for NVIDIA GPUs. Numba itself is imported by the first call that needs it.
 
     Examples
@@ -30,22 +29,11 @@ class CudaBackend:
     """
 
     def __init__(self) -> None:
-        where = "simulated on the CPU" if is_simulation_asked_for() else "for NVIDIA GPUs"
-        self.info = BackendInfo(
-            name="cuda",
-            summary=f"Numba-CUDA, {where}: kernels in Python for every operator, fused plans for whole solves",
-            orders=("strict", "fast"),
-            dtypes=("float32", "float64"),
-            determinism="R4",
-            inactive_columns="skip",
-            activation="strict",
-            fused=True,
-            simulated=is_simulation_asked_for(),
-        )
+        summary = "Numba-CUDA: kernels in Python for every operator, fused plans for whole solves"
+        super().__init__("cuda", summary, is_simulation_asked_for())
 
-    @cached_property
-    def device(self) -> Device:
-        """The device of all calls, opened by the first."""
+    def open(self) -> Device:
+        """The current device of Numba, or the simulated one."""
         return open_device()
 
     def unavailable(self) -> tuple[str, str] | None:
@@ -56,22 +44,6 @@ class CudaBackend:
             missing = importlib.util.find_spec("greenlet") is None
             return ("the simulator needs greenlet", "pip install greenlet") if missing else None
         return _device_problem()
-
-    def kernels(self, *, order: str, threads: int) -> GpuKernels:
-        """Return op-level primitives; `threads` has no effect on a device."""
-        from refdeq_gpu.kernels import GpuKernels
-
-        return GpuKernels(self.device, order)
-
-    def plan(self, request: PlanRequest) -> Plan | Refusal:
-        """Return a fused plan for a whole solve, or say why there is none."""
-        from refdeq_gpu.plans import make_plan
-
-        return make_plan(request, self.device, precision="float32")
-
-    def describe(self) -> dict[str, str]:
-        """Facts for ``refdeq info``."""
-        return self.device.describe()
 
 
 def _device_problem() -> tuple[str, str] | None:

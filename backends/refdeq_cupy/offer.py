@@ -7,11 +7,10 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING
 
-from refdeq.registry import BackendInfo, Plan, PlanRequest, Refusal
+from refdeq_gpu.backend import GpuBackend
 
 if TYPE_CHECKING:
     from refdeq_gpu.device import Device
-    from refdeq_gpu.kernels import GpuKernels
 
 __all__ = ["CupyBackend", "device", "is_simulated", "offer"]
 
@@ -33,13 +32,8 @@ def device() -> Device:
     return CupyDevice()
 
 
-class CupyBackend:
+class CupyBackend(GpuBackend):
     """CUDA C++ kernels through CuPy, which is imported by the first call that needs it.
-
-    Attributes
-    ----------
-    info : BackendInfo
-        What is declared; the summary says when the device is simulated.
 
     Examples
     --------
@@ -49,21 +43,10 @@ class CupyBackend:
 
     def __init__(self) -> None:
         summary = "CUDA C++ kernels through CuPy: every operator, fused plans for whole solves"
-        self.info = BackendInfo(
-            name="cupy",
-            summary=f"{summary} (simulated on the CPU)" if is_simulated() else summary,
-            orders=("strict", "fast"),
-            dtypes=("float32", "float64"),
-            determinism="R4",
-            inactive_columns="skip",
-            activation="strict",
-            fused=True,
-            simulated=is_simulated(),
-        )
+        super().__init__("cupy", summary, is_simulated())
 
-    @property
-    def device(self) -> Device:
-        """The device of all calls, opened by the first."""
+    def open(self) -> Device:
+        """The device of this process, which the backends of all precisions share."""
         return device()
 
     def unavailable(self) -> tuple[str, str] | None:
@@ -77,22 +60,6 @@ class CupyBackend:
         from refdeq_cupy.device import problem
 
         return problem()
-
-    def kernels(self, *, order: str, threads: int) -> GpuKernels:
-        """Return op-level primitives; `threads` has no effect on a device."""
-        from refdeq_gpu.kernels import GpuKernels
-
-        return GpuKernels(device(), order)
-
-    def plan(self, request: PlanRequest) -> Plan | Refusal:
-        """Return a fused plan for a whole solve, or say why there is none."""
-        from refdeq_gpu.plans import make_plan
-
-        return make_plan(request, device(), precision="float32")
-
-    def describe(self) -> dict[str, str]:
-        """Facts for ``refdeq info``."""
-        return device().describe()
 
 
 def offer() -> CupyBackend:

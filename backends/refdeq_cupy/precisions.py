@@ -7,13 +7,8 @@ plan serves in the declared precision runs as it does on backend ``cupy``, in fl
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from refdeq.registry import Plan, PlanRequest, Refusal
-from refdeq_cupy.offer import CupyBackend, device
-
-if TYPE_CHECKING:
-    from refdeq_gpu.kernels import GpuKernels
+from refdeq_cupy.offer import CupyBackend
 
 __all__ = ["PrecisionBackend", "bf16", "bf16x2", "bf16x3"]
 
@@ -53,18 +48,6 @@ class PrecisionBackend(CupyBackend):
             multiply=precision,
             rounding="truncate",
         )
-
-    def kernels(self, *, order: str, threads: int) -> GpuKernels:
-        """Return op-level primitives, whose convolutions use tensor cores where a gate sends bfloat16 numbers."""
-        from refdeq_gpu.kernels import GpuKernels
-
-        return GpuKernels(device(), order, precision=self.precision)
-
-    def plan(self, request: PlanRequest) -> Plan | Refusal:
-        """Return a fused plan in the declared precision, or say why there is none."""
-        from refdeq_gpu.plans import make_plan
-
-        return make_plan(request, device(), precision=self.precision)
 
 
 def bf16() -> PrecisionBackend:

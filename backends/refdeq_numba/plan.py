@@ -82,9 +82,7 @@ class FusedPlan:
         weight = parameters[pattern.weight]
         bias = None if pattern.bias is None else parameters[pattern.bias]
         weights = pack(weight.T if pattern.is_transposed else weight, bias)
-        named = [name for name in pattern.operands if name is not None and name in parameters]
-        constants = {name: np.array(parameters[name]).reshape(1, -1) for name in named}
-        return FusedExecutor(self, weights, constants, threads)
+        return FusedExecutor(self, weights, pattern.constants(parameters), threads)
 
 
 class FusedExecutor:

@@ -110,8 +110,7 @@ class FcExecutor:
         weight = parameters[pattern.weight]
         self._plan = plan
         self._bias = None if pattern.bias is None else parameters[pattern.bias]
-        named = [name for name in pattern.operands if name is not None and name in parameters]
-        self._constants = {name: np.array(parameters[name]).reshape(1, -1) for name in named}
+        self._constants = pattern.constants(parameters)
         columns = np.ascontiguousarray(weight.T if pattern.is_transposed else weight)
         self._weight: DeviceArray = plan.device.upload(columns)
 

@@ -73,8 +73,9 @@ def check_size(z: np.ndarray, stop: StopRule) -> None:
 
 def constants_of(device: Device, pattern: Pattern, parameters: Mapping[str, np.ndarray], dtype: Any) -> dict[str, DeviceArray]:
     """Bias and operands that are parameters, as (1, n) arrays on the device."""
-    named = [name for name in (*pattern.operands, pattern.bias) if name is not None and name in parameters]
-    rows = {name: np.broadcast_to(parameters[name], (1, pattern.n)) for name in named}
+    rows = pattern.constants(parameters)
+    if pattern.bias is not None:
+        rows[pattern.bias] = np.broadcast_to(parameters[pattern.bias], (1, pattern.n))
     return {name: device.upload(np.array(row, dtype=dtype)) for name, row in rows.items()}
 
 
