@@ -126,6 +126,7 @@ class GpuKernels:
         if grouped is None:
             choices = compare, memory, delta_dtype, narrow
             self._launch.samples("gate", active, n, u, threshold, *choices, r, mask, d, dtype=u.dtype)
+            self._workspace.watch.begin(r, mask, d)
             return
         numbers, groups = grouped
         group = self._workspace.constant(("group", shape, spec.granularity, spec.tile), lambda: numbers)
@@ -137,6 +138,7 @@ class GpuKernels:
             "gate_decide", active, n, groups, u, threshold, group, compare, delta_dtype, r, any_sent, d, dtype=u.dtype
         )
         self._launch.samples("gate_share", active, n, groups, u, group, any_sent, memory, narrow, r, mask, d, dtype=u.dtype)
+        self._workspace.watch.begin(r, mask, d)
 
     def _threshold(self, spec: GateSpec, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
         values = np.asarray(spec.threshold, dtype=dtype)

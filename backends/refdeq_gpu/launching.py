@@ -53,6 +53,7 @@ class Launcher:
             grid, block = flat_grid(count * n), FLAT_THREADS
         else:
             grid, block = count, ROW_THREADS if shape == "row" else 32
+        self._workspace.watch.launched(kernel, arguments)
         self._device.launch(kernel, grid, block, [*leading, *arguments], dtype=dtype)
 
     def tiles(
@@ -60,4 +61,5 @@ class Launcher:
     ) -> None:
         """Launch a kernel with its own grid."""
         sizes = [part if isinstance(part, int) else tuple(part) for part in (grid, block)]
+        self._workspace.watch.launched(kernel, arguments)
         self._device.launch(kernel, sizes[0], sizes[1], list(arguments), dtype=dtype)

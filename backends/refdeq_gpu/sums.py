@@ -43,7 +43,7 @@ class Sums:
 
     def __init__(self, device: Device, workspace: Workspace, order: str, precision: str = "float32") -> None:
         self._device, self._workspace, self._order = device, workspace, order
-        self._tiles = TileConv(device, precision=precision)
+        self._tiles = TileConv(device, precision=precision, watch=workspace.watch)
         self._launch = Launcher(device, workspace)
         self.ways = GemmWays(device)
         self._suffix = "_fma" if order == "fast" else ""

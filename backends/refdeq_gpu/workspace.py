@@ -11,6 +11,7 @@ import numpy as np
 
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Device
+from refdeq_gpu.watching import Watch
 
 __all__ = ["Workspace"]
 
@@ -24,10 +25,15 @@ class Workspace:
     Parameters
     ----------
     device : Device
+
+    Attributes
+    ----------
+    watch : Watch
+        Told of every launch of this workspace's launchers.
     """
 
     def __init__(self, device: Device) -> None:
-        self._device = device
+        self._device, self.watch = device, Watch()
         self._rows: OrderedDict[bytes, tuple[DeviceArray, int]] = OrderedDict()
         self._constants: dict[Any, DeviceArray] = {}
         self._rooms: dict[tuple[str, str], DeviceArray] = {}

@@ -262,7 +262,7 @@ def test_lists_are_those_of_the_model(device, seed):
     geometry = Geometry.of(data, case.weight, a.shape, case.attributes)
     conv = TileConv(device)
     rows, *inputs = (device.upload(x) for x in (case.active(), d, mask))
-    _, _, lists = conv._list(rows, len(d), *inputs, geometry, False)
+    _, _, lists = conv.lists.of(rows, len(d), *inputs, geometry, False)
     codes, length, job, number = (device.download(x) for x in lists)
     wanted = list(model_of_lists(mask, geometry))
     assert [list(codes[i, :n]) for i, n in enumerate(length)] == wanted

@@ -10,111 +10,26 @@ whatever is listed: an empty word costs time and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 
 from refdeq.errors import ArgumentError
-from refdeq.ops.conv import conv_geometry
 from refdeq.registry import Plan, PlanRequest, Refusal
 from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Device
-from refdeq_gpu.workspace import Workspace
+from refdeq_gpu.plans.conv_geometry import LEAST_CHANNELS, OUTPUTS, TILE_COLUMNS, TILE_ROWS, WORD, Geometry
+from refdeq_gpu.plans.conv_lists import TileLists
+from refdeq_gpu.watching import Watch
 
 __all__ = ["Geometry", "TileConv", "offer"]
 
-TILE_ROWS, TILE_COLUMNS, WORD, OUTPUTS = 8, 16, 32, 64
-_THREADS, _LISTERS, _MOST = 256, 128, 2**31 - 1
+_THREADS = 256
 _BLOCKS_PER_MULTIPROCESSOR = 2
 _PARTS = {"float32": 0, "bfloat16": 1, "bfloat16x2": 2, "bfloat16x3": 3}
 _LARGEST_BFLOAT16 = 2.0**127 * (2.0 - 2.0**-7)
 _SITES = TILE_ROWS * TILE_COLUMNS
-LEAST_CHANNELS = 8
-"""Channels of a group, of inputs and of outputs, below which most of a word or of a block of outputs would be filling."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Sizes of a convolution of images, in the order in which kernels take them.
-
-    >>> Geometry.of((1, 40, 9, 17), (70, 40, 1, 5), (1, 70, 9, 17), {"pads": (0, 2, 0, 2), "strides": None, "dilations": None,
-    ...                                                            "kernel_shape": None, "group": 1}).words
-    2
-    """
-
-    channels: int
-    height: int
-    width: int
-    outputs: int
-    out_height: int
-    out_width: int
-    kernel_h: int
-    kernel_w: int
-    stride_h: int
-    stride_w: int
-    pad_h: int
-    pad_w: int
-    dilation_h: int
-    dilation_w: int
-    group: int
-
-    @classmethod
-    def of(cls, d: tuple[int, ...], weight: tuple[int, ...], a: tuple[int, ...], attributes: Mapping[str, Any]) -> Geometry:
-        """Geometry of a Conv from the shapes of its (batched) input, weight and (batched) accumulator."""
-        strides, before, _, dilations = conv_geometry(2, attributes, weight[2:])
-        sizes: list[int] = [*d[1:], *a[1:], *weight[2:], *strides, *before, *dilations, attributes["group"]]
-        return cls(*sizes)
-
-    @property
-    def taps(self) -> int:
-        """Kernel positions."""
-        return self.kernel_h * self.kernel_w
-
-    @property
-    def inputs(self) -> int:
-        """Channels of one group."""
-        return self.channels // self.group
-
-    @property
-    def words(self) -> int:
-        """Words of channels of one group."""
-        return -(-self.inputs // WORD)
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of outputs of one sample."""
-        return -(-self.out_height // TILE_ROWS) * -(-self.out_width // TILE_COLUMNS)
-
-    @property
-    def in_tiles(self) -> int:
-        """Tiles of inputs of one sample."""
-        return -(-self.height // TILE_ROWS) * -(-self.width // TILE_COLUMNS)
-
-    @property
-    def codes(self) -> int:
-        """Entries of the list of a job that lists everything."""
-        return self.taps * self.words
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of outputs of one group."""
-        return -(-(self.outputs // self.group) // OUTPUTS)
-
-    def refusal(self, least_channels: int = LEAST_CHANNELS) -> str | None:
-        """What speaks against tiles, or None: such a convolution is served by the plain ``conv`` kernel of the op level.
-
-        >>> Geometry(2, 9, 9, 64, 9, 9, 7, 7, 1, 1, 3, 3, 1, 1, 1).refusal()
-        '2 input channels per group fill too little of a word of 32'
-        """
-        outputs = self.outputs // self.group
-        if self.inputs < least_channels:
-            return f"{self.inputs} input channels per group fill too little of a word of {WORD}"
-        if outputs < least_channels:
-            return f"{outputs} output channels per group fill too little of a block of {OUTPUTS}"
-        if self.group > 1 and self.inputs % WORD:
-            return f"{self.group} groups of {self.inputs} input channels leave words of {WORD} partly empty"
-        return None
 
 
 class TileConv:
@@ -133,6 +48,13 @@ class TileConv:
         List every tile and word, whatever is sent: the dense ablation. Bits are the same.
     blocks : int, optional
         Grid of the accumulating kernel; results never depend on it.
+    watch : Watch, optional
+        Knows of every launch that may change what a gate wrote: what is packed and listed of it then serves every Conv that
+        reads it in the same evaluation. Without it each packs and lists for itself: the ablation. Bits are the same.
+
+    Attributes
+    ----------
+    lists : TileLists
 
     Examples
     --------
@@ -148,16 +70,15 @@ class TileConv:
         least_channels: int = LEAST_CHANNELS,
         everything: bool = False,
         blocks: int | None = None,
+        watch: Watch | None = None,
     ) -> None:
         if precision not in _PARTS:
             raise ArgumentError("precision", expected=f"one of {', '.join(_PARTS)}", got=precision)
-        self._device, self._workspace, self._parts = device, Workspace(device), _PARTS[precision]
-        self._least_channels, self._everything = least_channels, everything
+        self._device, self._parts, self._least_channels = device, _PARTS[precision], least_channels
+        self.lists = TileLists(device, everything, watch)
         self._blocks = blocks or _BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors
         self._packed: dict[tuple[int, int, bool], tuple[DeviceArray, DeviceArray]] = {}
         self._narrow: dict[int, tuple[DeviceArray, bool]] = {}
-        self._listed: DeviceArray | None = None
-        self._possible = 0
 
     def accumulate(
         self,
@@ -193,7 +114,7 @@ class TileConv:
         if d.ndim != 4:  # one spatial axis would fill an eighth of a tile
             return False
         geometry = Geometry.of(d.shape, weight.shape, a.shape, attributes)
-        if geometry.refusal(self._least_channels) is not None or _too_large(geometry, count):
+        if geometry.refusal(self._least_channels) is not None or geometry.is_too_large(count):
             return False
         on_tensor_cores = is_narrow and mask is not None and self._may_narrow(weight, order)
         shared = self._shared(a.dtype, on_tensor_cores)
@@ -203,7 +124,7 @@ class TileConv:
             return True
         narrow = {1: "_bf16", 2: "_bf16x2", 3: "_bf16x3"}
         kind = narrow[self._parts] if on_tensor_cores else "_fma" if order == "fast" else ""
-        delta, sent, lists = self._list(rows, count, d, mask, geometry, on_tensor_cores)
+        delta, sent, lists = self.lists.of(rows, count, d, mask, geometry, on_tensor_cores)
         packed = self._weight(weight, geometry, on_tensor_cores)
         arguments = [rows, count, *astuple(geometry), delta, sent, packed, *lists, a]
         grid = min(self._blocks, count * geometry.tiles * geometry.group * geometry.blocks)
@@ -212,9 +133,7 @@ class TileConv:
 
     def listed_share(self) -> float:
         """Share of all (tile, tap, word) that the last call listed; waits for the device. 1.0 before the first call."""
-        if self._listed is None or self._possible == 0:
-            return 1.0
-        return float(self._device.download(self._listed)[1]) / self._possible
+        return self.lists.share()
 
     def _may_narrow(self, weight: DeviceArray, order: str) -> bool:
         """Whether tensor cores may multiply: by a weight whose parts are finite, because zeros are multiplied too (D-7)."""
@@ -224,31 +143,6 @@ class TileConv:
         if kept is None or kept[0] is not weight:
             kept = self._narrow[id(weight)] = weight, bool((np.abs(self._device.download(weight)) <= _LARGEST_BFLOAT16).all())
         return kept[1]
-
-    def _list(
-        self, rows: DeviceArray, count: int, d: DeviceArray, mask: DeviceArray | None, geometry: Geometry, is_narrow: bool
-    ) -> tuple[DeviceArray, DeviceArray, tuple[DeviceArray, ...]]:
-        """Pack the differences and list what reaches which tile."""
-        room, dtype, numbers = self._workspace.room, d.dtype, astuple(geometry)
-        words, jobs = geometry.words * geometry.group, count * geometry.tiles * geometry.group
-        sites = geometry.height * geometry.width
-        sent = room("sent", (count, sites, words), "int32")
-        strips = room("strips", (count, geometry.in_tiles, words), "int32")
-        if is_narrow:
-            kernel, delta = "tile_pack_bf16", room("pairs", (count, sites, words * WORD // 2), "int32")
-        else:
-            kernel, delta = "tile_pack", room("delta", (count, sites, words * WORD), dtype.name)
-        items = count * geometry.in_tiles * words
-        flags = room("flags", (1,), "bool") if mask is None else mask
-        sources = int(mask is not None), d, flags
-        self._launch(kernel, items, _THREADS, rows, count, *numbers, *sources, delta, sent, strips, dtype=dtype)
-        codes = room("list", (jobs, geometry.codes), "int32")
-        length = room("length", (jobs,), "int32")
-        self._launch("tile_list", jobs, _LISTERS, count, *numbers, int(self._everything), strips, codes, length, dtype=dtype)
-        job, number = room("job", (jobs,), "int32"), room("number", (2,), "int64")
-        self._launch("tile_jobs", 1, _LISTERS, jobs, length, job, number, dtype=dtype)
-        self._listed, self._possible = number, jobs * geometry.codes
-        return delta, sent, (codes, length, job, number)
 
     def _weight(self, weight: DeviceArray, geometry: Geometry, is_narrow: bool) -> DeviceArray:
         """The weight with outputs together (or in three parts), in whole words and blocks; kept as long as the weight."""
@@ -285,13 +179,6 @@ class TileConv:
 
     def _launch(self, kernel: str, blocks: int, threads: int, *arguments: DeviceArray | int, dtype: Any) -> None:
         self._device.launch(kernel, min(blocks, 1 << 16), threads, list(arguments), dtype=dtype)
-
-
-def _too_large(geometry: Geometry, count: int) -> bool:
-    """Whether a number of items does not fit into 32 bits."""
-    words = geometry.words * geometry.group
-    items = geometry.in_tiles * words, geometry.tiles * geometry.group * max(geometry.blocks, geometry.codes)
-    return count * max(items) > _MOST
 
 
 def offer(request: PlanRequest, device: Device, precision: str = "float32") -> Plan | Refusal:
