@@ -24,6 +24,7 @@ __all__ = [
     "Library",
     "compiler",
     "compiler_version",
+    "fault_address",
     "kernel_symbols",
     "load",
     "source_files",
@@ -32,7 +33,10 @@ __all__ = [
 SOURCES = Path(__file__).parent / "src"
 SHIM = Path(__file__).parent / "shim"
 
-_OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-fno-gnu-unique", "-fPIC", "-shared")
+_OPTIONS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-fno-gnu-unique", "-fPIC")
+_CHECKS = ("-fsanitize=bounds,shift-exponent,alignment",)
+"""Calls of the shim where an index leaves an array of fixed size (static shared memory), a shift is as wide as the word (a GPU
+and a CPU differ), or an address is no multiple of what its type needs (a GPU stops). GCC's own library is not linked."""
 _BOUNDS = r"(?:__launch_bounds__\(\s*([^,()]+)[^()]*\)\s*)?"
 _KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(')
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', flags=re.MULTILINE)
@@ -118,9 +122,16 @@ class Library:
 
 
 @functools.cache
-def _runtime() -> None:
+def _runtime() -> ctypes.CDLL:
     """Load the scheduler, which all modules share."""
-    ctypes.CDLL(str(_built("runtime.cpp", _shim_files(), ())), mode=ctypes.RTLD_GLOBAL)
+    return ctypes.CDLL(str(_built("runtime.cpp", _shim_files(), ())), mode=ctypes.RTLD_GLOBAL)
+
+
+def fault_address() -> int:
+    """Address outside of all arrays at which the last launch was stopped; 0 if it was not."""
+    function = _runtime().shim_fault_address
+    function.restype = ctypes.c_size_t
+    return int(function())
 
 
 def _shim_files() -> dict[str, str]:
@@ -142,7 +153,7 @@ def load(folder: Path, module: str, real: str) -> Library:
     if main not in files:
         raise FileNotFoundError(f"no {main} in {folder}")
     _runtime()
-    return Library(_built(main, files | _shim_files(), (f"-DREAL={real}", "-fvisibility=hidden")))
+    return Library(_built(main, files | _shim_files(), (f"-DREAL={real}", "-fvisibility=hidden", *_CHECKS)))
 
 
 def _built(main: str, texts: dict[str, str], options: tuple[str, ...]) -> Path:
@@ -166,7 +177,9 @@ def _compile(room: Path, path: str, main: str, texts: dict[str, str], options: t
         lines = ['#include "cuda_shim.hpp"', f'#include "{main}"', *exports, ""]
         main = "module.cpp"
         (room / main).write_text("\n".join(lines), encoding="utf-8")
-    _run([path, *_OPTIONS, *options, "-I.", main, "-o", "library.so"], room)
+    _run([path, *_OPTIONS, *options, "-I.", "-c", main, "-o", "module.o"], room)
+    _run([path, "-shared", "module.o", "-o", "library.so"], room)
+    (room / "module.o").unlink()
 
 
 def _run(command: list[str], room: Path) -> str:

@@ -1,7 +1,8 @@
 """A device simulated on the CPU: buffers are NumPy arrays, kernels are the CUDA C++ of this package behind ``shim``.
 
-Fresh memory is poisoned (NaN), and every array has a fence around it: a kernel that reads what nobody wrote, or writes outside,
-does not pass. The fences of its arguments are looked at after each launch, those of all arrays now and then.
+Fresh memory is poisoned (NaN), and every array lies directly before a page that nobody may touch, of seed 1 directly behind one
+(:mod:`refdeq_cupy.guarded`): a kernel that reads what nobody wrote, or reads or writes outside, does not pass. The fences on
+the other side are looked at after each launch for its arguments, for all arrays now and then.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from refdeq.errors import ArgumentError, LaunchError, OutOfDeviceMemoryError, Sh
 from refdeq_cupy import loader
 from refdeq_cupy.cache import cache_folder
 from refdeq_cupy.conversion import check_launch, converted, kernel_named, kind_dtype, three
+from refdeq_cupy.guarded import Memory
 from refdeq_cupy.names import REAL, symbol_of
 
 __all__ = ["ShimDevice"]
 
-_FENCE, _FENCE_BYTE, _POISON, _ALIGNMENT = 64, 0xA5, 0xFF, 256
+_POISON = 0xFF
 _LOCK = threading.Lock()
 """The scheduler runs one launch at a time."""
 _LAUNCHES_PER_SWEEP = 256
@@ -67,17 +69,16 @@ class ShimDevice:
     # Memory ------------------------------------------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """Poisoned memory between two fences."""
+        """Poisoned memory that ends where nobody may read or write; for seed 1 it begins there."""
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         try:
-            raw = np.full(size + 2 * _FENCE + _ALIGNMENT, _FENCE_BYTE, dtype=np.uint8)
-        except (MemoryError, ValueError) as error:
+            inner = _memory().array(size, is_left=self.seed == 1)
+        except MemoryError as error:
             raise OutOfDeviceMemoryError(f"no memory for {size} bytes; free arrays or solve fewer samples at a time") from error
-        first = -(raw.ctypes.data + _FENCE) % _ALIGNMENT + _FENCE
-        inner = raw[first : first + size]
         inner[:] = 1 if dtype == np.bool_ else _POISON
-        self._fenced[id(raw)] = weakref.ref(raw, functools.partial(_forget, self._fenced, id(raw)))
+        pages: Any = inner.base
+        self._fenced[id(pages)] = weakref.ref(pages, functools.partial(_forget, self._fenced, id(pages)))
         return DeviceArray(inner.view(dtype), shape, dtype)
 
     def upload(self, array: np.ndarray) -> DeviceArray:
@@ -130,8 +131,9 @@ class ShimDevice:
         library = self._library(entry, dtype)
         with _LOCK:
             error = library.launch(symbol_of(kernel), blocks, threads, shared, values, is_cooperative, self.seed)
+            address = loader.fault_address()
         if error is not None:
-            raise LaunchError(error)
+            raise LaunchError(error + (_place(entry, arguments, address) if address else ""))
         self._launches += 1
         if self._launches % _LAUNCHES_PER_SWEEP == 0:
             self._check_fences(
@@ -173,12 +175,27 @@ class ShimDevice:
         return library
 
     def _check_fences(self, kernel: str, whole: Sequence[np.ndarray]) -> None:
-        """Look at the bytes before and behind arrays; `whole` are their buffers with both fences."""
-        for raw in whole:
-            first = -(raw.ctypes.data + _FENCE) % _ALIGNMENT + _FENCE
-            size = raw.size - 2 * _FENCE - _ALIGNMENT
-            if (raw[:first] != _FENCE_BYTE).any() or (raw[first + size :] != _FENCE_BYTE).any():
-                raise LaunchError(f"{kernel}: a write outside of an array of {size} bytes")
+        """Look at the bytes before and behind arrays; `whole` are views of all pages of each."""
+        for pages in whole:
+            guarded: Any = pages.base
+            if not guarded.is_whole(pages):
+                raise LaunchError(f"{kernel}: a write outside of an array of {guarded.end - guarded.first} bytes")
+
+
+@functools.cache
+def _memory() -> Memory:
+    """Memory of all simulated devices."""
+    return Memory()
+
+
+def _place(kernel: Kernel, values: Sequence[Any], address: int) -> str:
+    """Where an address lies, seen from the array argument that is nearest to it."""
+    found = []
+    for argument, value in zip(kernel.arguments, values, strict=True):
+        if isinstance(value, DeviceArray):
+            at, size = address - value.buffer.ctypes.data, value.buffer.nbytes
+            found.append((max(-at, at - size), f": at byte {at} of {argument.name}, which has {size}"))
+    return min(found)[1] if found else ""
 
 
 def _seed_asked_for() -> int:

@@ -16,26 +16,37 @@ from refdeq.errors import LaunchError
 
 CASES = cupy_cases_elements.CASES | cupy_cases_sums.CASES
 
+OUTSIDE = "reads outside of all arrays: at byte "
 LISTED_LOOP = "            if (i < n)\n                for (int t = 0; t < here; t++) total = add_product<FUSED>(total, weight["
 EXP_RESULT = "const double y = 1.0 + 2.0 * (p / (q - p));"
 
 # Changes (file, old, new) to one copy of the sources, and the kernels that they break with what is said: "" for a wrong result.
 VARIANTS = {
-    "transpose without barrier": (
-        [("moves.cu", "    __syncthreads();\n    const int out_column", "    const int out_column")],
-        {"transpose": ""},
+    "transpose without barrier, a position beyond the last": (
+        [
+            ("moves.cu", "    __syncthreads();\n    const int out_column", "    const int out_column"),
+            ("moves.cu", "x_step + position[element.k]]", "x_step + position[element.k + 1]]"),
+        ],
+        {"transpose": "", "gather": "uses an address that cannot be"},
     ),
     "transpose without last column": (
         [("moves.cu", "column < width)", "column < width - 1)")],
         {"transpose": ""},
     ),
-    "lists stale, wrong mask, NaN swallowed": (
+    "lists stale, wrong mask, NaN swallowed, a row beyond the last": (
         [
+            ("gates.cu", "sent = any[element.sample * groups", "sent = any[(element.sample + 2) * groups"),
             ("gates.cu", "__syncthreads();  // the counts", "// the counts"),
             ("lists.cuh", "__shfl_down_sync(0xFFFFFFFFu", "__shfl_down_sync(0x0000FFFFu"),
             ("gate_rule.cuh", "!(size <= threshold)", "size > threshold"),
         ],
-        {"list_sent": "", "count_sent": "does not name it", "count_nonzero": "does not name it", "gate": ""},
+        {
+            "list_sent": "",
+            "count_sent": "does not name it",
+            "count_nonzero": "does not name it",
+            "gate": "",
+            "gate_share": OUTSIDE,
+        },
     ),
     "own lane counted, sums without barrier": (
         [
@@ -62,21 +73,29 @@ VARIANTS = {
         ],
         {"gemm_listed": "", "gemm_dense": "barrier divergence"},
     ),
-    "values staged once": (
-        [("sums.cu", "if (is_there && x < here)", "if (is_there && x < here && first == 0)")],
-        {"gemm_dense": ""},
+    "values staged once, a tap too many, rows of the weight read beyond their end": (
+        [
+            ("sums.cu", "if (is_there && x < here)", "if (is_there && x < here && first == 0)"),
+            ("sums.cu", "tap < taps", "tap <= taps"),
+            ("sums.cu", LISTED_LOOP, LISTED_LOOP.replace("if (i < n)\n", "\n")),
+        ],
+        {"gemm_dense": "", "conv": OUTSIDE, "gemm_listed": OUTSIDE},
     ),
     "mask ignored": ([("sums.cu", "(!has_mask || mask[sample * inner + first + x])", "true")], {"gemm_dense": ""}),
-    "a lane left out, lanes not continued": (
+    "a lane left out, lanes not continued, a wrong stride": (
         [
+            ("norms.cu", "total[at]);", "total[2 * at]);"),
             ("norms.cu", "__shfl_sync(0xFFFFFFFFu", "__shfl_sync(0x7FFFFFFFu"),
             ("norms.cu", "(threadIdx.x - offset) & 31", "threadIdx.x"),
         ],
-        {"inner": "does not name it", "residual_part": ""},
+        {"inner": "does not name it", "residual_part": "", "combine_round": OUTSIDE},
     ),
-    "one rounding too few": (
-        [("elementwise.cu", "beta * z[at] + alpha * f[at]", "fma(beta, z[at], alpha * f[at])")],
-        {"relax": ""},
+    "one rounding too few, one term too many": (
+        [
+            ("elementwise.cu", "beta * z[at] + alpha * f[at]", "fma(beta, z[at], alpha * f[at])"),
+            ("elementwise.cu", "j < terms", "j <= terms"),
+        ],
+        {"relax": "", "mean": OUTSIDE},
     ),
     "a digit lost in a formula": ([("strict.cuh", EXP_RESULT, EXP_RESULT.replace("2.0 *", "2.0000001 *"))], {"exp": ""}),
 }

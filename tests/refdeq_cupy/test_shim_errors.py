@@ -68,6 +68,22 @@ extern "C" __global__ void polls_with_atomics(int* out) {
     while (atomicCAS(out, 1, 2) == 0) {
     }
 }
+extern "C" __global__ void reads_beyond_shared(int* out) {
+    extern __shared__ int room[];
+    out[threadIdx.x] = room[threadIdx.x + 1];
+}
+extern "C" __global__ void beyond_fixed(int* out) {
+    __shared__ int room[2][16];
+    room[0][threadIdx.x / 2] = 1;
+    out[threadIdx.x] = room[threadIdx.x >> 4][threadIdx.x - 7];
+}
+extern "C" __global__ void nothing_there(int* out) { out[threadIdx.x] = *reinterpret_cast<int*>(threadIdx.x * 8ull); }
+extern "C" __global__ void not_aligned(int* out) {
+    const int2 pair = *reinterpret_cast<const int2*>(out + 1);
+    out[threadIdx.x] = pair.x;
+}
+extern "C" __global__ void wide_shift(int* out) { out[threadIdx.x] = 1 << (int)threadIdx.x + 1; }
+extern "C" __global__ void by_zero(int* out) { out[threadIdx.x] = 7 / out[threadIdx.x]; }
 """
 
 CASES = {
@@ -93,11 +109,18 @@ CASES = {
     "one_block_ends": ("deadlock", "wait in a grid barrier"),
     "polls_for_ever": ("every thread polls or waits, and nothing changes",),
     "polls_with_atomics": ("every thread polls or waits, and nothing changes",),
+    "reads_beyond_shared": ("thread (31, 0, 0) reads outside of the 128 bytes of dynamic shared memory, at byte 128",),
+    "beyond_fixed": ("uses element ", " of 'int [16]' (tried.cu:71)"),
+    "nothing_there": ("reads outside of all arrays",),
+    "not_aligned": ("uses 'const struct int2' at an address that is not a multiple of 8 (tried.cu:75)",),
+    "wide_shift": ("thread (31, 0, 0) shifts 'int' by 32 bits (tried.cu:78)",),
+    "by_zero": ("divides a whole number by zero",),
 }
 SIZES = {
     "mask_beyond_block": {"block": 20},
     "beyond_shared": {"shared": 124},
     "before_shared": {"shared": 128},
+    "reads_beyond_shared": {"shared": 128},
     "one_block_ends": {"grid": 2, "is_cooperative": True},
     "polls_for_ever": {"block": 2},
     "polls_with_atomics": {"block": 2},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -118,11 +119,75 @@ def test_the_order_of_threads_comes_from_the_environment(monkeypatch):
         ShimDevice()
 
 
-@pytest.mark.parametrize("beyond", ["- 1", "+ 1", "* 3"])
-def test_writes_outside_of_an_array_are_found(tmp_path, beyond):
+@pytest.mark.parametrize(
+    ("beyond", "message"),
+    [
+        ("- 1", "fill: a write outside of an array of 24 bytes"),
+        ("+ 1", "fill: a write outside of an array of 24 bytes"),
+        ("* 3", r"kernel fill, .*thread \(0, 0, 0\) writes outside of all arrays: at byte 36 of out, which has 24"),
+    ],
+)
+def test_writes_outside_of_an_array_are_found(tmp_path, beyond, message):
     (tmp_path / "moves.cu").write_text(FILL.replace("BEYOND", beyond), encoding="utf-8")
-    with pytest.raises(LaunchError, match="fill: a write outside of an array of 24 bytes"):
+    with pytest.raises(LaunchError, match=message):
         fill(ShimDevice(tmp_path))
+
+
+def copy(device, row):
+    """Copy a row of 24 elements, of arrays that have row 0 and no other."""
+    rows, x = device.upload(np.full(1, row, dtype=np.int32)), device.upload(np.arange(24.0))
+    out = device.empty((24,), "float64")
+    device.launch("copy", 1, 32, [rows, 1, 24, x, out])
+    return device.download(out)
+
+
+def test_reads_outside_of_an_array_end_the_launch_and_nothing_else(device):
+    for _ in range(3):
+        with pytest.raises(LaunchError) as caught:
+            copy(device, 1)
+        assert str(caught.value) == (
+            "kernel copy, block (0, 0, 0): thread (0, 0, 0) reads outside of all arrays: at byte 192 of x, which has 192"
+        )
+        assert copy(device, 0).tolist() == list(range(24))
+
+
+def test_seed_1_stops_at_what_lies_before_an_array():
+    with pytest.raises(LaunchError, match=r"thread \(23, 0, 0\) reads outside of all arrays: at byte -8 of x, which has 192"):
+        copy(ShimDevice(seed=1), -1)
+
+
+def test_memory_of_arrays_is_used_again(device):
+    first = device.empty((300,), "float32")
+    address = first.buffer.ctypes.data
+    part = first.buffer[10:]
+    del first
+    assert device.empty((300,), "float32").buffer.ctypes.data != address
+    del part
+    assert device.empty((300,), "float32").buffer.ctypes.data == address
+
+
+def test_faults_of_others_are_left_to_them():
+    """A launch that is stopped, one that is not, then a fault of the process itself, which its own handler must report."""
+    code = """
+import faulthandler
+faulthandler.enable()
+import numpy as np
+from refdeq.errors import LaunchError
+from refdeq_cupy.simulated import ShimDevice
+device = ShimDevice()
+for row in (1, 0):
+    x, out = device.upload(np.arange(24.0)), device.empty((24,), "float64")
+    try:
+        device.launch("copy", 1, 32, [device.upload(np.full(1, row, dtype=np.int32)), 1, 24, x, out])
+        print("right", device.download(out).sum(), flush=True)
+    except LaunchError:
+        print("stopped", flush=True)
+faulthandler._sigsegv()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["stopped", "right 276.0"]
+    assert done.returncode == -signal.SIGSEGV
+    assert done.stderr.startswith("Fatal Python error: Segmentation fault")
 
 
 def test_sources_must_take_what_the_table_says(tmp_path):

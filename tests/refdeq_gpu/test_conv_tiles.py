@@ -306,13 +306,13 @@ def test_precisions_have_names(device):
 SMALL = Case((1, 40, 9, 17), (9, 40, 1, 3), (0, 1, 0, 1), sent=0.03)
 EDGE = Case((1, 8, 17, 33), (8, 8, 3, 3), (1, 1, 1, 1), sent=tuple((0, 3, y, x) for y in (7, 8, 16) for x in (0, 15, 16, 32)))
 ONE_STEP = Case((1, 32, 24, 32), (8, 32, 1, 1), sent=0.2)
-
 NEXT_ITEM, TOTALS = "__syncthreads();  // the next item", "__syncthreads();  // totals"
 PLANTED = {
     "no barrier between items": ("conv_tiles.cu", NEXT_ITEM, "// the next item", ONE_STEP),
     "a barrier that some threads miss": ("conv_tiles.cu", TOTALS, f"if (listed) {TOTALS}", SMALL),
     "half of the lanes vote": ("conv_tiles.cu", "__any_sync(EVERY_LANE, any", "__any_sync(0xFFFFu, any", SMALL),
     "a halo one row short": ("conv_lists.cuh", "y + TILE_ROWS - 1, conv", "y + TILE_ROWS - 2, conv", EDGE),
+    "accumulators beyond the last": ("conv_tiles.cu", "is_there ? a[at] : (REAL)0", "a[at]", EDGE),
     "stages swapped": ("conv_tiles.cu", "(stages[step % 2]", "(stages[next % 2]", SMALL),
     "copies not waited for": ("conv_tiles.cu", "cp_async_wait<0>", "cp_async_wait<1>", SMALL),
     "what is not sent is added": ("conv_tiles.cu", "if (!(bits[i] >> (c + k) & 1u)) continue;", "", SMALL),

@@ -19,11 +19,14 @@ from row_solving import FEEDBACK, planted_sources, solved
 if loader.compiler() is None:
     pytest.skip("the simulated device needs g++", allow_module_level=True)
 
+PRODUCT = "if (quiet != (1u << TILE_M) - 1u) multiply_tile(tile, weights, at, 0, quiet, has_odd, c);"
 TILES = [
     ("row_tile_block.cuh", "value_rows<IS_DENSE>(task, slots, at, partial, kept, c, f);\n        __syncthreads();",
      "value_rows<IS_DENSE>(task, slots, at, partial, kept, c, f);"),
     ("row_tile_block.cuh", "if (row >= 0) row = decide_row<IS_DENSE>(task, slots, at, partial, row);\n        __syncthreads();",
      "if (row >= 0) { row = decide_row<IS_DENSE>(task, slots, at, partial, row); __syncthreads(); }"),
+    ("row_tile_block.cuh", PRODUCT + "\n            __syncthreads();", PRODUCT),
+    ("row_tile_solve.cuh", "is_inside ? task.threshold[column + e] : 0.0f", "task.threshold[column + e]"),
     ("row_tile_block.cuh", "slots.counts[slot] = 0;", "if (state) slots.counts[slot] = 0;"),
     ("row_tile_block.cuh", "if (row >= task.batch) row = -1;", "if (row >= task.batch - 1) row = -1;"),
     ("row_tile_product.cuh", "step < weights.steps", "step < weights.steps - 1"),
@@ -39,6 +42,7 @@ TILES = [
 ]  # fmt: skip
 LISTS = [
     ("row_axpy.cu", "__syncthreads();  // nobody reads the part before any more", ";"),
+    ("row_axpy.cu", "output < n", "true"),
     ("row_axpy.cu", "__shfl_sync(EVERY_LANE, column, s)", "__shfl_sync(0xffffu, column, s)"),
     ("row_axpy.cu", "min(blocks, from + span)", "min(blocks, from + span) - 1"),
     ("row_axpy.cu", "min(32, end - t)", "min(31, end - t)"),

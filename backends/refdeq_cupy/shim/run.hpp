@@ -1,16 +1,10 @@
 // Running a launch: blocks become resident, take turns, and end.
 #pragma once
 
+#include "fault.hpp"
 #include "scheduler.hpp"
 
 namespace shim {
-
-constexpr size_t ALIGNMENT = 128;
-
-inline unsigned char* first_shared(Block& block) {
-    const uintptr_t first = reinterpret_cast<uintptr_t>(block.dynamic_shared.data()) + FENCE + ALIGNMENT - 1;
-    return reinterpret_cast<unsigned char*>(first / ALIGNMENT * ALIGNMENT);
-}
 
 inline std::unique_ptr<Block> make_block(unsigned number) {
     const Request& request = *launch_now->request;
@@ -21,8 +15,7 @@ inline std::unique_ptr<Block> make_block(unsigned number) {
     block->fibers.resize(block->live);
     block->exited.assign((block->live + 31) / 32, 0);
     block->fixed_shared.assign(launch_now->fixed_shared_bytes(), POISON);
-    block->dynamic_shared.assign(request.shared_bytes + 2 * FENCE + ALIGNMENT, FENCE_BYTE);
-    memset(first_shared(*block), POISON, request.shared_bytes);
+    block->ready.resize(block->exited.size());
     for (unsigned i = 0; i < block->live; i++) {
         Fiber& fiber = block->fibers[i];
         fiber.block = block.get();
@@ -30,17 +23,45 @@ inline std::unique_ptr<Block> make_block(unsigned number) {
         fiber.lane = i % 32;
         fiber.warp = i / 32;
         fiber.thread = {i % size[0], i / size[0] % size[1], i / size[0] / size[1]};
-        block->ready.push_back(&fiber);
+        make_ready(*block, &fiber);
     }
     return block;
 }
 
 inline void check_fences(Block& block) {
-    const unsigned char* first = first_shared(block);
+    const unsigned char *first = block.dynamic_shared, *end = block.dynamic_end;
     const size_t bytes = launch_now->request->shared_bytes;
-    for (size_t i = 0; i < FENCE; i++)
-        if (first[i - FENCE] != FENCE_BYTE || first[bytes + i] != FENCE_BYTE)
-            return fail_with("a write outside the " + std::to_string(bytes) + " bytes of dynamic shared memory", block);
+    auto is_fence = [](unsigned char byte) { return byte == FENCE_BYTE; };
+    if (!std::all_of(first - FENCE, first, is_fence) || !std::all_of(first + bytes, end, is_fence))
+        fail_with("a write outside the " + std::to_string(bytes) + " bytes of dynamic shared memory", block);
+}
+
+inline void run_batch(Block& block, const std::vector<Fiber*>& batch) {
+    for (Fiber* fiber : batch) {
+        resume(block, *fiber);
+        if (!launch_now->error.empty()) return;
+    }
+}
+
+// One warp goes on, all its threads once; of seeds above 1 until all of them wait or poll.
+inline void run_warp(Block& block, std::vector<Fiber*>& batch) {
+    const size_t warp = choose_warp(block);
+    do {
+        take_warp(block, warp, batch);
+        run_batch(block, batch);
+    } while (launch_now->seed() > 1 && !block.ready[warp].empty() && launch_now->error.empty());
+}
+
+// Every thread that can go on does so once.
+inline void step_all(Block& block, std::vector<Fiber*>& batch) {
+    batch.clear();
+    for (auto& own : block.ready) {
+        batch.insert(batch.end(), own.begin(), own.end());
+        own.clear();
+    }
+    block.ready_count = 0;
+    put_in_order(batch);
+    run_batch(block, batch);
 }
 
 // One turn of a block: it runs until all its threads wait or poll.
@@ -52,14 +73,11 @@ inline void take_turn(Block& block) {
     for (Fiber* fiber : block.polling) make_ready(block, fiber);
     block.polling.clear();
     std::vector<Fiber*> batch;
-    while (!block.ready.empty() && launch_now->error.empty()) {
-        batch.clear();
-        batch.swap(block.ready);
-        put_in_order(batch);
-        for (Fiber* fiber : batch) {
-            resume(block, *fiber);
-            if (!launch_now->error.empty()) break;
-        }
+    while (block.ready_count != 0 && launch_now->error.empty()) {
+        if (launch_now->seed() > 1 && launch_now->random() % 2 == 0)
+            step_all(block, batch);
+        else
+            run_warp(block, batch);
     }
     if (!block.fixed_shared.empty()) memcpy(block.fixed_shared.data(), fixed, block.fixed_shared.size());
     check_fences(block);
@@ -138,12 +156,16 @@ inline void run_blocks(Launch& launch) {
 
 inline void run_launch(Launch& launch) {
     const Request& request = *launch.request;
+    const FaultHandlers handlers;
     launch_now = &launch;
     launch.random = Random(request.seed);
     launch.block_count = size_t{request.grid[0]} * request.grid[1] * request.grid[2];
     now.grid_size = dim3(request.grid[0], request.grid[1], request.grid[2]);
     now.block_size = dim3(request.block[0], request.block[1], request.block[2]);
-    run_blocks(launch);
+    if (request.shared_bytes > SHARED_ROOM - FENCE)
+        launch.error = std::string("kernel ") + request.kernel + ": no device has as much dynamic shared memory";
+    else
+        run_blocks(launch);
     for (const auto& block : launch.resident)  // those that an error left behind
         for (Fiber& fiber : block->fibers)
             if (fiber.stack != nullptr && !fiber.is_done) stacks.give(fiber.stack);

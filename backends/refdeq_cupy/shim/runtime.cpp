@@ -1,6 +1,7 @@
 // The interface of runtime.hpp, carried out by the scheduler.
 #include "runtime.hpp"
 
+#include "checks.hpp"
 #include "run.hpp"
 #include "scheduler.hpp"
 
@@ -23,7 +24,7 @@ bool is_cooperative() { return launch_now->request->is_cooperative != 0; }
 
 void note_progress() { launch_now->progress++; }
 
-unsigned char* dynamic_shared() { return first_shared(*block_now); }
+unsigned char* dynamic_shared() { return block_now->dynamic_shared; }
 
 void poll(Where where) {
     block_now->polling.push_back(fiber_now);
@@ -119,3 +120,6 @@ void copy_wait(unsigned pending_groups) {
 }
 
 }  // namespace shim
+
+// Where outside of all arrays of the host the last launch was stopped; 0 if it was not.
+extern "C" size_t shim_fault_address() { return shim::fault_now.address; }

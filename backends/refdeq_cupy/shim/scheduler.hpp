@@ -1,8 +1,9 @@
 // The scheduler: all blocks of a launch that are resident, all their threads as fibers of one thread of the host.
 //
-// A thread runs until it has to wait (barrier, warp operation, grid barrier) or polls; then the next one does. The seed decides
-// the order: 0 ascending, 1 descending, any other number a shuffle that is new at every step. A seed gives the same order every
-// time.
+// A thread runs until it has to wait (barrier, warp operation, grid barrier) or polls; then another one does. The seed decides the
+// order. 0: the first warp goes as far as it gets before the second begins, and its lanes ascend; so a warp runs ahead of all that
+// no barrier binds it to. 1: the same from the last warp and lane down. Other numbers: now one warp as far as it gets, now all
+// warps in step, lanes shuffled anew at every step. A seed gives the same order every time.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "fiber.hpp"
+#include "rooms.hpp"
 #include "runtime.hpp"
 
 namespace shim {
@@ -59,11 +61,19 @@ struct WarpMeeting {
 struct Block {
     uint3 index{};
     std::vector<Fiber> fibers;
-    std::vector<Fiber*> ready, polling, at_barrier, at_grid;
+    std::vector<std::vector<Fiber*>> ready;  // by warp
+    size_t ready_count = 0;
+    std::vector<Fiber*> polling, at_barrier, at_grid;
     std::vector<WarpMeeting> meetings;
     std::vector<unsigned> exited;  // lanes of each warp
     size_t live = 0;
-    std::vector<unsigned char> fixed_shared, dynamic_shared;
+    std::vector<unsigned char> fixed_shared;
+    unsigned char *dynamic_shared, *dynamic_end;  // its first byte; the protected page
+
+    inline Block();
+    inline ~Block();
+    Block(const Block&) = delete;
+    Block& operator=(const Block&) = delete;
 };
 
 // The xorshift generator of Marsaglia with shifts 13, 7, 17, started at a scrambled seed.
@@ -98,11 +108,28 @@ struct Launch {
     size_t fixed_shared_bytes() const { return static_cast<size_t>(request->fixed_shared_end - request->fixed_shared); }
 };
 
+// The last thing that a thread did, if the system stopped it.
+struct Fault {
+    int signal = 0;         // 0: none
+    uintptr_t address = 0;
+    const char* access = "";
+};
+
 static Launch* launch_now = nullptr;
 static Block* block_now = nullptr;
-static Fiber* fiber_now = nullptr;
+static Fiber* fiber_now = nullptr;  // nullptr while the scheduler runs
+static Fault fault_now;
 static Context scheduler_context;
 static Stacks stacks;
+static Rooms rooms;
+
+inline Block::Block() : dynamic_end(rooms.take()) {
+    const size_t bytes = launch_now->request->shared_bytes;
+    dynamic_shared = dynamic_end - (bytes + SHARED_ALIGNMENT - 1) / SHARED_ALIGNMENT * SHARED_ALIGNMENT;
+    memset(dynamic_shared - FENCE, FENCE_BYTE, static_cast<size_t>(dynamic_end - dynamic_shared) + FENCE);
+    memset(dynamic_shared, POISON, bytes);
+}
+inline Block::~Block() { rooms.give(dynamic_end); }
 
 inline std::string name_of(const uint3& at) {
     return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
@@ -132,7 +159,8 @@ inline void wait_in(const char* operation, Where where) {
 inline void make_ready(Block& block, Fiber* fiber) {
     fiber->waits_in = "the queue";
     fiber->where = {};
-    block.ready.push_back(fiber);
+    block.ready[fiber->warp].push_back(fiber);
+    block.ready_count++;
 }
 
 inline std::string threads_text(const std::vector<unsigned>& threads) {
@@ -180,6 +208,23 @@ inline void put_in_order(std::vector<Fiber*>& list) {
         std::shuffle(list.begin(), list.end(), launch_now->random);
 }
 
+// Threads of one warp that can go on, in order.
+inline void take_warp(Block& block, size_t warp, std::vector<Fiber*>& batch) {
+    batch.clear();
+    batch.swap(block.ready[warp]);
+    block.ready_count -= batch.size();
+    put_in_order(batch);
+}
+
+// The warp that goes on next where warps run ahead of each other; one is there.
+inline size_t choose_warp(const Block& block) {
+    const auto& ready = block.ready;
+    const size_t many = ready.size(), seed = launch_now->seed();
+    size_t warp = seed == 0 ? 0 : seed == 1 ? many - 1 : launch_now->random() % many;
+    while (ready[warp].empty()) warp = seed == 1 ? warp - 1 : (warp + 1) % many;
+    return warp;
+}
+
 // All live threads of the block stand at a barrier: they must all be there, and at the same one.
 inline void release_barrier_when_full(Block& block) {
     if (block.at_barrier.empty() || block.at_barrier.size() != block.live) return;
@@ -220,6 +265,8 @@ inline void finish(Block& block, Fiber& fiber) {
     release_barrier_when_full(block);
 }
 
+inline void report_fault(Block& block, const Fiber& fiber);
+
 inline void resume(Block& block, Fiber& fiber) {
     if (fiber.stack == nullptr) {
         fiber.stack = stacks.take();
@@ -230,6 +277,8 @@ inline void resume(Block& block, Fiber& fiber) {
     now.lane = fiber.lane;
     launch_now->atomics_in_a_row = 0;
     switch_context(scheduler_context, fiber.context);
+    fiber_now = nullptr;
+    if (fault_now.signal != 0) return report_fault(block, fiber);
     if (fiber.is_done) finish(block, fiber);
 }
 

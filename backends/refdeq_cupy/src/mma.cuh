@@ -20,7 +20,7 @@ inline float half_of(unsigned word, int which) { return __uint_as_float(which ? 
 
 // Every sum of 16 products is formed in float64 and rounded once together with c; the hardware fixes its own order and
 // truncation.
-inline void multiply_fragments(MmaOperands** lanes, unsigned) {
+__attribute__((optimize("O3"))) inline void multiply_fragments(MmaOperands** lanes, unsigned) {
     float left[16][16], right[16][8];
     for (int lane = 0; lane < 32; lane++) {
         const int g = lane / 4, t = lane % 4;
