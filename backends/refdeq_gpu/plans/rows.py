@@ -47,7 +47,7 @@ def _matched(request: PlanRequest) -> Pattern | Refusal:
     if isinstance(pattern, Refusal):
         return pattern
     if request.stop.max_eval > LARGEST_BUDGET:
-        return Refusal(f"rows count evaluations in 32 bits, the budget is {request.stop.max_eval}")
+        return Refusal(f"rows count up to {LARGEST_BUDGET} evaluations, the budget is larger")
     if request.gates and request.refresh:
         return Refusal(f"rows are not refreshed, the rule asks for it every {request.refresh} evaluations")
     if request.gates and request.bias == "folded" and pattern.bias is not None:
