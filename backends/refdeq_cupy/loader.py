@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from refdeq.errors import BackendUnavailableError
@@ -152,11 +153,15 @@ def load(folder: Path, module: str, real: str) -> Library:
     files = source_files(folder, main)
     if main not in files:
         raise FileNotFoundError(f"no {main} in {folder}")
-    _runtime()
-    return Library(_built(main, files | _shim_files(), (f"-DREAL={real}", "-fvisibility=hidden", *_CHECKS)))
+    options = (f"-DREAL={real}", "-fvisibility=hidden", *_CHECKS)
+    with ThreadPoolExecutor(1) as beside:  # where both must be compiled, at the same time
+        runtime = beside.submit(_runtime)
+        path = _built(main, files | _shim_files(), options, real)
+        runtime.result()
+    return Library(path)
 
 
-def _built(main: str, texts: dict[str, str], options: tuple[str, ...]) -> Path:
+def _built(main: str, texts: dict[str, str], options: tuple[str, ...], real: str = "") -> Path:
     """Library of a set of texts."""
     path = compiler()
     if path is None:
@@ -164,7 +169,8 @@ def _built(main: str, texts: dict[str, str], options: tuple[str, ...]) -> Path:
     rules = (_DYNAMIC.pattern, _KERNEL.pattern)
     named = (part for item in sorted(texts.items()) for part in item)
     ingredients = (compiler_version(path), *_OPTIONS, *options, *rules, main, *named)
-    return kept("library.so", ingredients, lambda room: _compile(room, path, main, texts, options))
+    what = f"{main} {f'({real}) ' if real else ''}with g++ for the simulated device"
+    return kept("library.so", ingredients, lambda room: _compile(room, path, main, texts, options), what)
 
 
 def _compile(room: Path, path: str, main: str, texts: dict[str, str], options: tuple[str, ...]) -> None:
