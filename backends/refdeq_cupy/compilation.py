@@ -16,6 +16,7 @@ from refdeq_cupy.loader import source_files
 
 __all__ = ["binary", "compile_module", "nvrtc_version", "options"]
 
+_VERBOSE = "--ptxas-options=-v"
 _HINT = "pip install 'refdeq[cuda13]'"
 
 
@@ -84,15 +85,16 @@ def compile_module(folder: Path, module: str, real: str, arch: str, *extra: str)
 
 
 def binary(folder: Path, module: str, real: str, arch: str) -> Path:
-    """File with the binary of a module, compiled now or earlier."""
+    """File with the binary of a module, compiled now or earlier; what ptxas said of it lies beside, as ``module.log``."""
     files = source_files(folder, f"{module}.cu")
     named = (part for item in sorted(files.items()) for part in item)
 
     def make(room: Path) -> None:
-        code, _ = compile_module(folder, module, real, arch)
+        code, log = compile_module(folder, module, real, arch, _VERBOSE)
         (room / "module.cubin").write_bytes(code)
+        (room / "module.log").write_text(log, encoding="utf-8")
 
-    return kept("module.cubin", (nvrtc_version(), *options(real, arch), module, *named), make)
+    return kept("module.cubin", (nvrtc_version(), *options(real, arch), _VERBOSE, module, *named), make)
 
 
 def _text(program: Any, size_of: Any, get: Any) -> bytes:

@@ -31,7 +31,7 @@ class Dense:
         self._torch = torch
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.uses_tf32 = precision == "tf32"
-        self.weight = torch.as_tensor(weight).to("cuda", dtype).t().contiguous()
+        self.weight = torch.tensor(weight).to("cuda", dtype).t().contiguous()
         self.u = torch.as_tensor(u).to("cuda", dtype)
         self.z = [torch.zeros_like(self.u), torch.zeros_like(self.u)]
         self._act = _FUNCTIONS[activation]

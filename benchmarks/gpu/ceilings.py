@@ -7,40 +7,62 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.gpu.records import Run
 from benchmarks.gpu.timing import Clock
 
-__all__ = ["measure_ceilings"]
-
-READ_BYTES = 4 << 30
-SWEEP_MB = (4, 8, 16, 24, 32, 40, 48, 64, 96, 128)
-GEMV_SIZES = (1024, 2048, 4096, 8192, 16384)
+__all__ = ["FULL", "SMALL", "Sizes", "measure_ceilings"]
 
 
-def measure_ceilings(clock: Clock, seconds: float) -> dict[str, float]:
-    """Name to figure: GB/s, TFLOP/s or microseconds, as its name ends; what the time did not suffice for is missing.
+class Sizes(NamedTuple):
+    """Bytes of a long copy; megabytes of the sweep; (m, k, n) of products by label; orders of matrices; height and width."""
+
+    read_bytes: int
+    sweep_mb: tuple[int, ...]
+    products: dict[str, tuple[int, int, int]]
+    vectors: tuple[int, ...]
+    plane: tuple[int, int]
+
+
+FULL = Sizes(
+    4 << 30,
+    (4, 8, 16, 24, 32, 40, 48, 64, 96, 128),
+    {"8192": (8192, 8192, 8192), "65536x256": (65536, 256, 256), "65536x512": (65536, 512, 512)},
+    (1024, 2048, 4096, 8192, 16384),
+    (55, 128),
+)
+SMALL = Sizes(4 << 20, (4,), {"64": (64, 64, 64)}, (64,), (3, 5))
+
+
+def measure_ceilings(clock: Clock, run: Run, seconds: float, sizes: Sizes = FULL) -> None:
+    """Name to figure of a run: GB/s, TFLOP/s or microseconds, as its name ends.
+
+    What the time did not suffice for is missing, and what failed is a problem of the run.
 
     Parameters
     ----------
     clock : Clock
         Of a real device.
+    run : Run
     seconds : float
         No new measurement is begun after that.
+    sizes : Sizes
     """
     import cupy
 
-    found: dict[str, float] = {}
     start = time.monotonic()
     steps = [_copy_and_read, _cache_sweep, _launches, *([_products, _graph_gap, _convolutions] if _has_torch() else [])]
     for step in steps:
         if time.monotonic() - start > seconds:
             break
-        step(cupy, clock, found)
+        try:
+            step(cupy, clock, run.ceilings, sizes)
+        except Exception as error:
+            run.failed(f"ceilings/{step.__name__.strip('_')}", error)
         cupy.get_default_memory_pool().free_all_blocks()
-    return found
 
 
 def _has_torch() -> bool:
@@ -56,20 +78,20 @@ def _best(clock: Clock, call: Any, replays: int = 10, times: int = 5) -> float:
     return min(clock.microseconds(call, replays) for _ in range(times))
 
 
-def _copy_and_read(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
-    source = cupy.random.random(READ_BYTES // 4, dtype=np.float32)
+def _copy_and_read(cupy: Any, clock: Clock, found: dict[str, float], sizes: Sizes) -> None:
+    source = cupy.random.random(sizes.read_bytes // 4, dtype=np.float32)
     target = cupy.empty_like(source)
     found["copy_gbs"] = 2 * source.nbytes / _best(clock, lambda: cupy.copyto(target, source)) / 1e3
     found["read_gbs"] = source.nbytes / _best(clock, lambda: source.sum()) / 1e3
 
 
-def _cache_sweep(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
-    for megabytes in SWEEP_MB:
+def _cache_sweep(cupy: Any, clock: Clock, found: dict[str, float], sizes: Sizes) -> None:
+    for megabytes in sizes.sweep_mb:
         data = cupy.random.random((megabytes << 20) // 4, dtype=np.float32)
         found[f"read_{megabytes}mb_gbs"] = data.nbytes / _best(clock, lambda data=data: data.sum(), 50) / 1e3
 
 
-def _launches(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
+def _launches(cupy: Any, clock: Clock, found: dict[str, float], sizes: Sizes) -> None:
     """Wall time of launching an empty kernel with ten arguments, and of reading one number back."""
     kernel = cupy.RawKernel(
         'extern "C" __global__ void nothing(' + ", ".join(f"float* p{i}" for i in range(10)) + ") {}", "nothing"
@@ -89,11 +111,10 @@ def _launches(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
     found["scalar_to_host_us"] = (time.perf_counter() - start) * 1e6 / 200
 
 
-def _products(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
+def _products(cupy: Any, clock: Clock, found: dict[str, float], sizes: Sizes) -> None:
     import torch
 
-    shapes = {"8192": (8192, 8192, 8192), "65536x256": (65536, 256, 256), "65536x512": (65536, 512, 512)}
-    for label, (m, k, n) in shapes.items():
+    for label, (m, k, n) in sizes.products.items():
         for name, dtype, tf32 in (
             ("fp32", torch.float32, False),
             ("tf32", torch.float32, True),
@@ -106,12 +127,12 @@ def _products(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
             took = _best(clock, lambda left=left, right=right, out=out: torch.mm(left, right, out=out))
             found[f"gemm_{label}_{name}_tflops"] = 2.0 * m * k * n / took / 1e6
     torch.backends.cuda.matmul.allow_tf32 = False
-    for n in GEMV_SIZES:
+    for n in sizes.vectors:
         weight, vector = torch.randn(n, n, device="cuda"), torch.randn(n, device="cuda")
         found[f"gemv_{n}_us"] = _best(clock, lambda weight=weight, vector=vector: torch.mv(weight, vector), 50)
 
 
-def _graph_gap(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
+def _graph_gap(cupy: Any, clock: Clock, found: dict[str, float], sizes: Sizes) -> None:
     """Time per node of a graph of kernels that do next to nothing."""
     import torch
 
@@ -124,7 +145,7 @@ def _graph_gap(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
     found["graph_node_us"] = _best(clock, graph.replay, 5) / 200
 
 
-def _convolutions(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
+def _convolutions(cupy: Any, clock: Clock, found: dict[str, float], sizes: Sizes) -> None:
     import torch
 
     torch.backends.cudnn.benchmark = True
@@ -136,7 +157,7 @@ def _convolutions(cupy: Any, clock: Clock, found: dict[str, float]) -> None:
             ("bf16", torch.bfloat16, False),
         ):
             torch.backends.cudnn.allow_tf32 = tf32
-            x = torch.randn(1, channels, 55, 128, device="cuda", dtype=dtype).to(memory_format=torch.channels_last)
+            x = torch.randn(1, channels, *sizes.plane, device="cuda", dtype=dtype).to(memory_format=torch.channels_last)
             w = torch.randn(out, channels, *kernel, device="cuda", dtype=dtype).to(memory_format=torch.channels_last)
             call = lambda x=x, w=w, padding=padding: torch.nn.functional.conv2d(x, w, padding=padding)  # noqa: E731
             found[f"conv_{label}_{name}_us"] = _best(clock, call)

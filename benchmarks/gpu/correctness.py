@@ -21,8 +21,8 @@ def check(setup: Setup, run: Run, seconds: float) -> None:
     """Strict solves bit for bit against the reference, fast ones twice; a difference fails the phase when all have run."""
     start, wrong = time.monotonic(), []
     for device in setup.devices.values():
-        _poison(device, 1 << 16 if setup.is_simulated else 1 << 30)
-    for label, cell, x, rule in _cases(setup.is_simulated):
+        _poison(device, 1 << 16 if setup.is_small else 1 << 30)
+    for label, cell, x, rule in _cases(setup.is_small):
         if time.monotonic() - start > seconds:
             break
         stop = rd.StopRule(rtol=1e-5, max_eval=12)
@@ -56,10 +56,10 @@ def check(setup: Setup, run: Run, seconds: float) -> None:
         raise AssertionError(f"{len(wrong)} differences, the first: {wrong[0]}")
 
 
-def _cases(is_simulated: bool) -> Iterator[tuple[str, Cell, np.ndarray, Any]]:
+def _cases(is_small: bool) -> Iterator[tuple[str, Cell, np.ndarray, Any]]:
     """Odd sizes, one row, nothing sent, everything sent, NaN."""
     rng = np.random.default_rng(11)
-    sizes = (5,) if is_simulated else (5, 33, 256, 1000, 4097)
+    sizes = (5,) if is_small else (5, 33, 256, 1000, 4097)
     for n in sizes:
         weight = rng.standard_normal((n, n)).astype(np.float32) * np.float32(0.7 / np.sqrt(n))
         cell = rd.models.rnn(weight, rng.standard_normal((n, 2)).astype(np.float32), np.zeros(n, dtype=np.float32))

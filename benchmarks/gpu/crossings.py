@@ -47,7 +47,7 @@ FULL, SMALL = Sizes(1024, 1024, 256, 56, 128), Sizes(4, 16, 32, 8, 16)
 
 def measure_all(setup: Setup, run: Run, seconds: float) -> None:
     """Every way in every dtype for which there is time, in CUDA C++: a device has one record."""
-    start, sizes, backend = time.monotonic(), SMALL if setup.is_simulated else FULL, "cupy"
+    start, sizes, backend = time.monotonic(), SMALL if setup.is_small else FULL, "cupy"
     device = setup.devices.get(backend)
     found: dict[str, dict[str, Any]] = {}
     for dtype in DTYPES if device is not None else ():

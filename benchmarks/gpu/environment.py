@@ -13,10 +13,11 @@ __all__ = ["facts", "sm_clock"]
 PACKAGES = ("numpy", "scipy", "numba", "numba-cuda", "cupy-cuda13x", "torch", "torchdeq", "triton")
 
 
-def facts(is_simulated: bool) -> dict[str, Any]:
+def facts(is_simulated: bool, is_small: bool = False) -> dict[str, Any]:
     """Facts for the head of the file."""
     found: dict[str, Any] = {
         "simulated": is_simulated,
+        "small": is_small or is_simulated,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in PACKAGES},

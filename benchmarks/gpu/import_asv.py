@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.goals import GOALS, figure_of
+from benchmarks.gpu.goals import GOALS, figure_of, is_evidence
 from benchmarks.gpu.records import load
 from benchmarks.tracking import HERE, asv, derived_config, describe_machine
 from refdeq.errors import FileFormatError, RefdeqError, UnsupportedError
@@ -37,8 +37,8 @@ def figures(run: Mapping[str, Any]) -> dict[str, float]:
     UnsupportedError
         The run was simulated.
     """
-    if run["facts"]["simulated"]:
-        raise UnsupportedError("this file was written by a simulated device: it holds no figures")
+    if not is_evidence(run["facts"]):
+        raise UnsupportedError("this file was written by a simulated device, or as a try of tiny sizes: it holds no figures")
     found = {}
     for goal in GOALS:
         for point in goal.demands:

@@ -8,8 +8,8 @@ poisoned memory, repeated runs, grids and orders of rows; 4. ``refdeq validate``
 sample (G1 to G6); 6. batches of rows (G7 to G11, G17); 7. convolutions (G12 to G14); 8. costs of every way of
 forming a sum, for the dispatcher; 9. the headlines again, in reverse order.
 
-``--simulate`` goes through all phases on the simulated devices with tiny sizes: it shows that the script works, and times
-nothing.
+``--small`` goes through all phases on the device with tiny sizes and few samples: a try, whose figures mean nothing.
+``--simulate`` does so on the simulated devices: it shows that the script works, and times nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help="name of the file (default: device and time)")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time for all phases")
     parser.add_argument("--phase", action="append", default=[], help="only these phases (may be repeated)")
+    parser.add_argument("--small", action="store_true", help="tiny sizes: does everything work on this device?")
     parser.add_argument("--simulate", action="store_true", help="tiny sizes on simulated devices, no times")
     options = parser.parse_args(arguments)
     if options.simulate:  # before Numba and CuPy are imported
@@ -55,18 +56,20 @@ def _run(options: argparse.Namespace) -> int:
     from benchmarks.gpu.setup import Setup
 
     options.out.mkdir(parents=True, exist_ok=True)
-    setup = Setup.open(options.simulate)
+    setup = Setup.open(options.simulate, options.small)
     if not setup.devices:
         print(f"run.py: no device can be used: {'; '.join(setup.problems)}", file=sys.stderr)
         return 2
     try:
-        facts = environment.facts(options.simulate)
+        facts = environment.facts(options.simulate, options.small)
     except Exception as error:  # facts are worth having, the measurements more
         traceback.print_exc()
         setup.problems.append(f"facts: {type(error).__name__}: {error}")
-        facts = {"simulated": options.simulate, "device": {"name": "unknown"}, "versions": {}, "precision_flags": {}}
+        facts = {"simulated": options.simulate, "small": setup.is_small}
+        facts |= {"device": {"name": "unknown"}, "versions": {}, "precision_flags": {}}
     facts |= {"backends": setup.described(), "problems": setup.problems}
-    name = options.name or ("simulated" if options.simulate else facts["device"]["name"].replace(" ", "-").lower())
+    device = ("small-" if options.small else "") + facts["device"]["name"].replace(" ", "-").lower()
+    name = options.name or ("simulated" if options.simulate else device)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     run = Run(options.out / (f"{name}.json" if options.name else f"{name}-{stamp}.json"), facts)
     start, is_complete = time.monotonic(), True
@@ -102,7 +105,9 @@ def _go_on_elsewhere(options: argparse.Namespace, name: str, minutes: float, lab
     print(f"the device does not answer any more; the other phases go to {name}.json", flush=True)
     wanted = [word for label in labels for word in ("--phase", label)]
     command = [sys.executable, __file__, "--out", str(options.out), "--name", name, "--minutes", f"{minutes:.3f}", *wanted]
-    subprocess.run([*command, *(["--simulate"] if options.simulate else [])], check=False)
+    for name in ("small", "simulate"):
+        command += [f"--{name}"] * getattr(options, name)
+    subprocess.run(command, check=False)
 
 
 def _phases() -> list[tuple[str, float, Callable[..., None]]]:
@@ -111,7 +116,7 @@ def _phases() -> list[tuple[str, float, Callable[..., None]]]:
 
     return [
         ("ceilings", 0.7, preparing.ceilings),
-        ("build", 1.0, preparing.build),
+        ("build", 1.5, preparing.build),
         ("correctness", 1.0, correctness.check),
         ("validate", 1.3, preparing.validate),
         ("single", 1.5, single.measure_all),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.timing import Clock, CupyClock, Settings, SimulatedClock
+from benchmarks.gpu.timing import FEW, Clock, CupyClock, Settings, SimulatedClock
 from refdeq.errors import RefdeqError
 from refdeq.registry import load_backend
 
@@ -21,12 +21,15 @@ class Setup:
     Attributes
     ----------
     is_simulated : bool
+        Nothing is timed.
     clock : Clock
     settings : Settings
     backends : dict of name to Backend
     devices : dict of name to Device
     problems : list of str
         Backends that cannot run, with reasons.
+    is_small : bool
+        Tiny sizes, few samples: a try, whose figures mean nothing. Simulated devices have no other.
     """
 
     is_simulated: bool
@@ -35,9 +38,13 @@ class Setup:
     backends: dict[str, Any] = field(default_factory=dict)
     devices: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    is_small: bool = False
+
+    def __post_init__(self) -> None:
+        self.is_small |= self.is_simulated
 
     @classmethod
-    def open(cls, is_simulated: bool) -> Setup:
+    def open(cls, is_simulated: bool, is_small: bool = False) -> Setup:
         """Open what there is; nothing is an error here."""
         backends, devices, problems = {}, {}, []
         for name in ("cupy", "cuda"):
@@ -49,7 +56,8 @@ class Setup:
                 problems.append(str(error) if isinstance(error, RefdeqError) else f"{name}: {type(error).__name__}: {error}")
         real = not is_simulated and "cupy" in devices
         clock: Clock = CupyClock() if real else SimulatedClock()
-        return cls(is_simulated, clock, Settings(), backends, devices, problems)
+        settings = FEW if is_small else Settings()
+        return cls(is_simulated, clock, settings, backends, devices, problems, is_small)
 
     def described(self) -> dict[str, dict[str, str]]:
         """What the backends say of themselves."""

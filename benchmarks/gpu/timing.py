@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Clock", "CupyClock", "Samples", "Settings", "SimulatedClock", "measure", "ratio_of", "spread_of", "summary"]
+__all__ = ["FEW", "Clock", "CupyClock", "Samples", "Settings", "SimulatedClock", "measure", "ratio_of", "spread_of", "summary"]
 
 Call = Callable[[], Any]
 
@@ -78,6 +78,9 @@ class Settings:
     replays: int = 5
     sample_us: float = 20_000.0
 
+
+FEW = Settings(warm_ups=1, samples=3, replays=1, sample_us=0.0)
+"""For a try, whose times are not used."""
 
 Samples = Mapping[str, np.ndarray]
 AGAIN = "again"
