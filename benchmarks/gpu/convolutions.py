@@ -59,7 +59,7 @@ def _measure(setup: Setup, run: Run, share: float) -> float | None:
         ("cupy K3 float32 own dense", "cupy K3 float32", ""),
     ):
         if baseline in samples and name in samples:
-            known = {"baseline_id": f"{label}/{baseline}", "ratio": ratio_of(samples, baseline, name)}
+            known: dict[str, Any] = {"baseline_id": f"{label}/{baseline}", "ratio": ratio_of(samples, baseline, name)}
             entry = f"{label}/{name} over {baseline}"
             run.add(
                 Measurement(

@@ -50,7 +50,9 @@ def measure_all(setup: Setup, run: Run, seconds: float) -> None:
     start, sizes, backend = time.monotonic(), SMALL if setup.is_small else FULL, "cupy"
     device = setup.devices.get(backend)
     found: dict[str, dict[str, Any]] = {}
-    for dtype in DTYPES if device is not None else ():
+    if device is None:
+        return
+    for dtype in DTYPES:
         if time.monotonic() - start > seconds:
             break
         for ways in _ways(device, dtype, sizes):

@@ -14,8 +14,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,7 +38,7 @@ def compiled(architectures: Sequence[str] = ARCHITECTURES, processes: int = 2) -
     from refdeq_gpu.table import kernel_names
 
     modules = sorted({all_kernels()[name].module for name in kernel_names("cupy")})
-    jobs: list[tuple[Callable[..., list[Row]], Any]] = []
+    jobs: list[Future[list[Row]]] = []
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         jobs += [pool.submit(_cupy, arch, module) for arch in architectures for module in modules]
         names = list(kernel_names("cuda"))

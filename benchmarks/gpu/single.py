@@ -13,6 +13,7 @@ from benchmarks.gpu.records import Measurement, Run
 from benchmarks.gpu.setup import Setup
 from benchmarks.gpu.timing import ratio_of, spread_of
 from benchmarks.gpu.workloads import Solve, forced, recurrent
+from refdeq.registry import Refusal
 
 __all__ = ["measure_all", "repeat_headlines"]
 
@@ -45,7 +46,8 @@ def measure_all(setup: Setup, run: Run, seconds: float) -> None:
 
 def _sweep(setup: Setup, run: Run, label: str, cases: list[tuple[int, float]], end: float) -> None:
     """Sizes and densities until the time is up; what fails leaves the others."""
-    made, cell, weights = 0, None, {}
+    made, cell = 0, None
+    weights: dict[str, Any] = {}
     for n, density in cases:
         if time.monotonic() > end:
             return
@@ -154,7 +156,11 @@ def _other_ratios(run: Run, samples: Any, label: str, density: float) -> None:
         ("graph", "vs_graph_dense", "G15", "dispatch"),
     ):
         if baseline in samples:
-            known = {"baseline_id": f"{label}/{baseline}", "ratio": ratio_of(samples, baseline, name), "ratio_kind": kind}
+            known: dict[str, Any] = {
+                "baseline_id": f"{label}/{baseline}",
+                "ratio": ratio_of(samples, baseline, name),
+                "ratio_kind": kind,
+            }
             run.add(Measurement(f"{label}/{point}/K1", WORKLOAD, "cupy", "K1", goal=goal, spread=spread, **known))
 
 
@@ -188,9 +194,11 @@ def _agreement(setup: Setup, run: Run) -> None:
     found: dict[str, bytes] = {}
     for name, device in setup.devices.items():
         plan = fc.offer(solve.request(), device)
+        if isinstance(plan, Refusal):
+            raise RuntimeError(f"{name}: {plan.reason}")
         blocks = (0, 0, 3) if setup.is_small else (0, 0, 0, 7, 66)
         for i, grid in enumerate(blocks):
-            result = solve.run(replace(plan, blocks=grid))  # type: ignore[type-var]  # a plan, or K1 could not be measured
+            result = solve.run(replace(plan, blocks=grid))
             found[f"{name} run {i}, grid {grid or 'own'}"] = b"".join(part.tobytes() for part in result.z.values())
     if not found:
         return

@@ -144,7 +144,7 @@ def forced(cell: Cell, density: float, budget: int, seed: int = 1) -> Solve:
     [shape] = cell.graph.states.values()
     n = shape[0]
     rng = np.random.default_rng(seed)
-    threshold = np.full(n, np.inf, dtype=np.float32)
+    threshold: Any = np.full(n, np.inf, dtype=np.float32)  # one number for each column
     threshold[rng.permutation(n)[: round(density * n)]] = 0.0
     rule = rd.DeltaRule(threshold=threshold, compare="gt", memory="sent", start="zero")
     x = {name: rng.standard_normal((1, *size), dtype=np.float32) for name, size in cell.graph.injections.items()}
@@ -179,5 +179,5 @@ def small(rows: int, budget: int, threshold: float | None, memory: str) -> Solve
 def _rule(threshold: float | None, memory: str) -> rd.DeltaRule | None:
     if threshold is None:
         return None
-    narrow = {"feedback_format": "bfloat16"} if memory == "feedback" else {}
-    return rd.DeltaRule(threshold=threshold, compare="gt", memory=memory, **narrow)
+    choices: dict[str, Any] = {"memory": memory} | ({"feedback_format": "bfloat16"} if memory == "feedback" else {})
+    return rd.DeltaRule(threshold=threshold, compare="gt", **choices)
