@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["CudaDevice", "is_simulation_asked_for", "open_device"]
 
 _OUT_OF_MEMORY = 2
+_HOST, _DEFAULT_STREAM = 1, 1
+"""Kind of device, and name of the default stream, in DLPack."""
 _PLAIN_SHARED = 48 * 1024  # dynamic shared memory that no kernel has to ask for
 
 
@@ -122,7 +124,9 @@ class CudaDevice:
         """An array of another library that lies on this device, without a copy: CUDA array interface, then DLPack."""
         if isinstance(array, DeviceArray):
             return array
-        source = array if hasattr(array, "__cuda_array_interface__") else _through_dlpack(array)
+        source = array
+        if not hasattr(array, "__cuda_array_interface__"):
+            source = _through_dlpack(array, self._handle or _DEFAULT_STREAM)
         with _reported("adopting an array"):
             own = self._cuda.as_cuda_array(source)
         if not own.is_c_contiguous():
@@ -235,8 +239,8 @@ class CudaDevice:
         }
 
 
-def _through_dlpack(array: Any) -> Any:
-    """An array that offers DLPack only, as one with a CUDA array interface."""
+def _through_dlpack(array: Any, stream: int) -> Any:
+    """An array that offers DLPack only, as one with a CUDA array interface; the stream waits for what its owner launched."""
     if not hasattr(array, "__dlpack__"):
         expected = "an array with __cuda_array_interface__ or __dlpack__"
         raise ArgumentError("array", expected=expected, got=type(array).__name__)
@@ -245,9 +249,9 @@ def _through_dlpack(array: Any) -> Any:
     except ImportError:
         hint = "pip install cuda-core, or hand over an array with __cuda_array_interface__"
         raise ArgumentError("array", expected="__cuda_array_interface__", got="__dlpack__ only", hint=hint) from None
-    view = StridedMemoryView.from_dlpack(array, stream_ptr=-1)
-    if not view.is_device_accessible:
+    if array.__dlpack_device__()[0] == _HOST:
         raise ArgumentError("array", expected="an array on the device", got="one in host memory", hint="upload it")
+    view = StridedMemoryView.from_dlpack(array, stream_ptr=stream)
     strides = view.strides and tuple(step * view.dtype.itemsize for step in view.strides)
     return _Described(view, {"shape": tuple(view.shape), "strides": strides, "typestr": view.dtype.str, "version": 3})
 
