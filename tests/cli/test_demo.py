@@ -64,14 +64,16 @@ def size_of_png(data):
     return size
 
 
-def test_files_are_whole_pictures(demonstrate, kind, stored, tmp_path):
-    data = demonstrate("--backend", "reference", drawn=True)
-    expected = [tmp_path / "out" / f"{stored.model.name}-{name}.png" for name in FIGURES[kind]]
-    assert data["figures"] == [str(path) for path in expected]
-    assert sorted(tmp_path.joinpath("out").iterdir()) == sorted(expected)
+def test_files_are_whole_pictures_and_equal_runs_write_equal_bytes(demonstrate, kind, stored, tmp_path):
+    first, second = (demonstrate("--backend", "reference", out=out, drawn=True) for out in ("a", "b"))
+    expected = [tmp_path / "a" / f"{stored.model.name}-{name}.png" for name in FIGURES[kind]]
+    assert first["figures"] == [str(path) for path in expected]
+    assert sorted(tmp_path.joinpath("a").iterdir()) == sorted(expected)
     for path in expected:
         width, height = size_of_png(path.read_bytes())
         assert min(width, height) > 400
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    assert {**first, "figures": None} == {**second, "figures": None}
 
 
 @pytest.mark.parametrize("preset", ["refdeq", "deltadeq-code"])
@@ -116,13 +118,6 @@ def test_iterates_are_those_of_a_traced_solve(demonstrate, stored):
         "max": max(settled),
         "never": settled.count(EVALUATIONS),
     }
-
-
-def test_equal_runs_write_equal_bytes(demonstrate, tmp_path):
-    first, second = (demonstrate("--backend", "reference", out=out, drawn=True) for out in ("a", "b"))
-    assert {**first, "figures": None} == {**second, "figures": None}
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_chunks_change_no_count(demonstrate, stored, monkeypatch):

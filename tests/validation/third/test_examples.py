@@ -13,7 +13,6 @@ from refdeq_validation.protocol.loading import claims_of, load_implementation
 from refdeq_validation.running import run_case, run_suite
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-PLAIN = ("refdeq-f32",)
 WIDER = ("paper-f32", "refdeq-f64")
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 needs_a_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
@@ -93,18 +92,13 @@ def judged(implementation, profiles):
     return run_suite(cases, implementation, claims_of(implementation), profiles=profiles)
 
 
-def test_the_example_in_numpy_is_granted_its_profiles(copied):
-    run = judged(copied("numpy_backend"), PLAIN)
-    assert all(outcome.granted for outcome in run.profiles), [outcome.reason for outcome in run.profiles]
-    assert run.exit_code() == 0, run.vacuous
-    assert run.counts["passed"] == run.counts["planned"] > 100
-
-
 @needs_a_compiler
 def test_the_example_in_c_is_granted_its_profiles(copied):
+    """The example in NumPy is granted its profile in ``test_pytest_plugin.py``, by the same cases."""
     run = judged(copied("ctypes_backend"), WIDER)
     assert all(outcome.granted for outcome in run.profiles), [outcome.reason for outcome in run.profiles]
     assert run.exit_code() == 0, run.vacuous
+    assert run.counts["passed"] == run.counts["planned"] > 100
 
 
 @needs_a_compiler
