@@ -23,15 +23,19 @@ class Dense:
     activation : str
         ONNX name.
     precision : {"float32", "tf32", "bfloat16"}
+    is_vector : bool
+        Multiply a matrix by a vector, for one row.
     """
 
-    def __init__(self, weight: np.ndarray, u: np.ndarray, activation: str, precision: str) -> None:
+    def __init__(self, weight: np.ndarray, u: np.ndarray, activation: str, precision: str, is_vector: bool = False) -> None:
         import torch
 
         self._torch = torch
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.uses_tf32 = precision == "tf32"
-        self.weight = torch.tensor(weight).to("cuda", dtype).t().contiguous()
+        own = torch.tensor(weight).to("cuda", dtype)
+        self.weight = own if is_vector else own.t().contiguous()
+        self.is_vector = is_vector
         self.u = torch.as_tensor(u).to("cuda", dtype)
         self.z = [torch.zeros_like(self.u), torch.zeros_like(self.u)]
         self._act = _FUNCTIONS[activation]
@@ -39,7 +43,10 @@ class Dense:
     def evaluate(self, k: int) -> Any:
         """One evaluation: a product that adds u, and the activation."""
         out = self.z[(k + 1) % 2]
-        self._torch.addmm(self.u, self.z[k % 2], self.weight, out=out)
+        if self.is_vector:
+            self._torch.addmv(self.u[0], self.weight, self.z[k % 2][0], out=out[0])
+        else:
+            self._torch.addmm(self.u, self.z[k % 2], self.weight, out=out)
         return getattr(out, self._act)()
 
     def solve(self, budget: int) -> None:
@@ -60,6 +67,7 @@ def graph_solve(dense: Dense, budget: int) -> Callable[[], None]:
     import torch
 
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # libraries set themselves up before they are captured
         dense.solve(budget)
     torch.cuda.synchronize()

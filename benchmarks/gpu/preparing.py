@@ -29,11 +29,11 @@ def ceilings(setup: Setup, run: Run, seconds: float) -> None:
 
 
 def build(setup: Setup, run: Run, seconds: float) -> None:
-    """Compile every kernel for sm_90 and note its resources; a try leaves that to a command of its own.
+    """Compile every kernel for sm_90 and note its resources; simulated devices leave that to a command of its own.
 
     The phases after it load what is made here: a module of tiles takes the compiler a minute, all others together take less.
     """
-    if setup.is_small:
+    if setup.is_simulated:
         return
     command = [sys.executable, "-m", "benchmarks.gpu.resources", "--json", "--arch", "sm_90"]
     environment = {key: value for key, value in os.environ.items() if key not in ("NUMBA_ENABLE_CUDASIM", "REFDEQ_CUPY_SHIM")}

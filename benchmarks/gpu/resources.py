@@ -28,6 +28,8 @@ __all__ = ["COLUMNS", "RECORD", "compiled", "problems"]
 RECORD = Path(__file__).resolve().parents[1] / "results" / "gpu_kernels.csv"
 COLUMNS = ("language", "kernel", "dtype", "arch", "registers", "spills", "stack", "shared")
 ARCHITECTURES = ("sm_80", "sm_90")
+SLOW = ("row_tile", "row_tile_wide", "fc_solve")
+"""Modules that take the compiler long: begun first."""
 COMPILERS = ("nvidia-cuda-nvrtc", "nvidia-cuda-nvcc", "nvidia-nvvm", "numba-cuda")
 
 Row = dict[str, Any]
@@ -37,10 +39,11 @@ def compiled(architectures: Sequence[str] = ARCHITECTURES, processes: int = 2) -
     """Compile everything; rows of :data:`COLUMNS`, sorted."""
     from refdeq_gpu.table import kernel_names
 
-    modules = sorted({all_kernels()[name].module for name in kernel_names("cupy")})
+    modules = {all_kernels()[name].module for name in kernel_names("cupy")}
+    ordered = sorted(modules, key=lambda module: (module not in SLOW, module))
     jobs: list[Future[list[Row]]] = []
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        jobs += [pool.submit(_cupy, arch, module) for arch in architectures for module in modules]
+        jobs += [pool.submit(_cupy, arch, module) for module in ordered for arch in architectures]
         names = list(kernel_names("cuda"))
         jobs += [
             pool.submit(_cuda, arch, names[first : first + 8]) for arch in architectures for first in range(0, len(names), 8)

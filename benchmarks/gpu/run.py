@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help="name of the file (default: device and time)")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time for all phases")
     parser.add_argument("--phase", action="append", default=[], help="only these phases (may be repeated)")
+    parser.add_argument("--commit", default="", help="of the sources, where git cannot tell")
     parser.add_argument("--small", action="store_true", help="tiny sizes: does everything work on this device?")
     parser.add_argument("--simulate", action="store_true", help="tiny sizes on simulated devices, no times")
     options = parser.parse_args(arguments)
@@ -72,6 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     name = options.name or ("simulated" if options.simulate else device)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     run = Run(options.out / (f"{name}.json" if options.name else f"{name}-{stamp}.json"), facts)
+    run.facts["commit"] = options.commit or run.facts["commit"]
     start, is_complete = time.monotonic(), True
     phases = [entry for entry in _phases() if not options.phase or entry[0] in options.phase]
     for i, (label, minutes, phase) in enumerate(phases):
@@ -105,6 +107,7 @@ def _go_on_elsewhere(options: argparse.Namespace, name: str, minutes: float, lab
     print(f"the device does not answer any more; the other phases go to {name}.json", flush=True)
     wanted = [word for label in labels for word in ("--phase", label)]
     command = [sys.executable, __file__, "--out", str(options.out), "--name", name, "--minutes", f"{minutes:.3f}", *wanted]
+    command += ["--commit", options.commit]
     for name in ("small", "simulate"):
         command += [f"--{name}"] * getattr(options, name)
     subprocess.run(command, check=False)
