@@ -78,7 +78,9 @@ def _measure(setup: Setup, run: Run, label: str, n: int, density: float, cell: A
     variants: list[Variant] = []
     if setup.has_torch:
         try:
-            variants += _torch_variants(setup, cell, dense, n, budget)
+            if "torch" not in weights:  # the input is the same at every density
+                weights["torch"] = _torch_variants(setup, cell, dense, n, budget)
+            variants += weights["torch"]
         except Exception as error:
             run.failed(f"{label}/torch", error)
     has_baseline = bool(variants) or not setup.has_torch
