@@ -1,4 +1,4 @@
-"""Every planted bug is rejected by the judge, at the first failing case; what is not broken passes the same cases.
+"""Every planted bug is rejected by the judge, its known killer first; what is not broken passes the same cases.
 
 ``pytest -s`` prints the kill table; it is also stored as ``kill_table.json`` in pytest's temporary folder.
 """
@@ -22,7 +22,7 @@ from planting.catalogue import (
     read,
 )
 from planting.copies import FOLDER, load_copy
-from planting.killing import FIRST, Kill, judge, telling_cases
+from planting.killing import FIRST, KILLERS, Kill, judge, killer_first, telling_cases
 from planting.patching import DriftError, Patch, patched, swapped
 from refdeq_numba.compress import has_shuffles
 
@@ -97,6 +97,7 @@ def test_text_that_is_no_patch_is_an_error():
 def test_the_cases_that_come_first_exist(cases):
     assert [case.name for case in cases[: len(FIRST)]] == list(FIRST)
     assert len({case.name for case in cases}) == len(cases)
+    assert set(KILLERS.values()) <= set(FIRST)
 
 
 def test_swapped_code_is_put_back():
@@ -126,18 +127,20 @@ def test_bug_of_the_numba_kernels_is_rejected(bug, cases, kills, tmp_path, monke
     if bug.module == "compress" and not has_shuffles():
         pytest.skip("this processor has no shuffles by a register: lists are made bit by bit")
     monkeypatch.setenv("REFDEQ_NUMBA_SIMD", "off" if bug.module in PLAIN else "on")
-    record(kills, bug, "op", judge(load_copy(bug, tmp_path), cases, bug.order, "op"))
+    record(kills, bug, "op", judge(load_copy(bug, tmp_path), killer_first(bug, "op", cases), bug.order, "op"))
 
 
 @pytest.mark.parametrize("bug", FUSED_BUGS, ids=names(FUSED_BUGS))
 def test_bug_of_the_fused_solve_is_rejected(bug, cases, kills, tmp_path):
-    record(kills, bug, "fused", judge(load_copy(bug, tmp_path, fused=True), cases, bug.order, "fused"))
+    record(
+        kills, bug, "fused", judge(load_copy(bug, tmp_path, fused=True), killer_first(bug, "fused", cases), bug.order, "fused")
+    )
 
 
 @pytest.mark.parametrize("bug", REFERENCE_BUGS, ids=names(REFERENCE_BUGS))
 def test_bug_of_the_reference_is_rejected(bug, cases, kills):
     with swapped(bug):
-        verdict = judge(ReferenceBackend(), cases)
+        verdict = judge(ReferenceBackend(), killer_first(bug, "op", cases))
     record(kills, bug, "op", verdict)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from refdeq_validation.designed.families import PRESET_NAMES, Case, designed_cases
 from refdeq_validation.session import Declaration, Row, judge_designed, judge_trained
@@ -12,7 +14,7 @@ from planting.patching import Patch
 from refdeq.models import load_trained
 from refdeq.registry import Backend
 
-__all__ = ["FIRST", "Kill", "judge", "telling_cases"]
+__all__ = ["FIRST", "Kill", "judge", "killer_first", "telling_cases"]
 
 FIRST: tuple[str, ...] = (
     "tie-0.25-zero-paper-float64",
@@ -50,6 +52,8 @@ FIRST: tuple[str, ...] = (
     "special-inf-deltadeq-code-float64",
     "decision-stagnation-flat-lowest-paper-float64",
     "decision-divergence-first-paper-float64",
+    "decision-stagnation-never-lowest-paper-float64",
+    "warm-deltadeq-code-float64",
     "block-rows-paper-float64",
     "block-few-paper-float64",
     "block-signs-paper-float64",
@@ -81,6 +85,10 @@ FIRST: tuple[str, ...] = (
     "special-injected-sin-float32",
 )
 """Cases that kill most, as measured over the catalogue; those of float32 last, so that one dtype is compiled first."""
+
+
+KILLERS: dict[str, str] = json.loads(Path(__file__).with_name("killers.json").read_text(encoding="utf-8"))
+"""Which case killed a bug when all of them were last judged in the order of ``FIRST``: taken from ``kill_table.json``."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,15 @@ def telling_cases() -> list[Case]:
     return front + others
 
 
+def killer_first(bug: Patch, path: str, cases: Sequence[Case]) -> list[Case]:
+    """The cases, the known killer of a bug before the others: what they do not reach need not be compiled.
+
+    The others follow, so that a bug whose killer is not known, or kills no longer, is judged on all of them.
+    """
+    known = KILLERS.get(f"{bug.module} {path}: {bug.name}")
+    return sorted(cases, key=lambda case: case.name != known)
+
+
 def judge(backend: Backend, cases: Sequence[Case], order: str = "strict", path: str = "op") -> tuple[str, str, str] | None:
     """Return (case, kind, sentence) of the first failure on the designed cases and the sine cell; None if there is none.
 
@@ -128,8 +145,8 @@ def judge(backend: Backend, cases: Sequence[Case], order: str = "strict", path: 
     return _first(rows)
 
 
-SPREAD = 5
-"""Of the cases that are not in ``FIRST``, every so many."""
+SPREAD = 25
+"""Of the cases that are not in ``FIRST``, every so many; every bug dies in ``FIRST``, so that only controls get that far."""
 
 SAMPLES = 40
 """Of the 200 inputs of the sine cell, evenly spread."""
