@@ -28,6 +28,7 @@ __all__ = [
     "fault_address",
     "kernel_symbols",
     "load",
+    "race_line",
     "source_files",
 ]
 
@@ -38,6 +39,7 @@ _OPTIONS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-
 _CHECKS = ("-fsanitize=bounds,shift-exponent,alignment",)
 """Calls of the shim where an index leaves an array of fixed size (static shared memory), a shift is as wide as the word (a GPU
 and a CPU differ), or an address is no multiple of what its type needs (a GPU stops). GCC's own library is not linked."""
+_RACES = ("-fsanitize=thread", "-g1", "-gdwarf-4")
 _BOUNDS = r"(?:__launch_bounds__\(\s*([^,()]+)[^()]*\)\s*)?"
 _KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(')
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', flags=re.MULTILINE)
@@ -135,11 +137,21 @@ def fault_address() -> int:
     return int(function())
 
 
+def race_line() -> str:
+    """Line of a source that the last launch was stopped at by a race, such as ``gates.cu:40``; empty if it was not."""
+    function, place = _runtime().shim_race_code, ctypes.c_size_t()
+    function.restype = ctypes.c_char_p
+    library, reader = function(ctypes.byref(place)), shutil.which("addr2line")
+    if library is None or reader is None:
+        return ""
+    return _run([reader, "-s", "-e", library.decode(), hex(place.value - 1)], Path(library.decode()).parent).split()[0]
+
+
 def _shim_files() -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(SHIM.iterdir()) if path.is_file()}
 
 
-def load(folder: Path, module: str, real: str) -> Library:
+def load(folder: Path, module: str, real: str, looks_for_races: bool = False) -> Library:
     """Compile a module for one real type, or find it in the cache.
 
     Parameters
@@ -148,12 +160,14 @@ def load(folder: Path, module: str, real: str) -> Library:
         With ``<module>.cu`` and the headers it includes.
     module : str
     real : {"float", "double"}
+    looks_for_races : bool
+        Whether loads and stores of shared memory are followed.
     """
     main = f"{module}.cu"
     files = source_files(folder, main)
     if main not in files:
         raise FileNotFoundError(f"no {main} in {folder}")
-    options = (f"-DREAL={real}", "-fvisibility=hidden", *_CHECKS)
+    options = (f"-DREAL={real}", "-fvisibility=hidden", *_CHECKS, *(_RACES if looks_for_races else ()))
     with ThreadPoolExecutor(1) as beside:  # where both must be compiled, at the same time
         runtime = beside.submit(_runtime)
         path = _built(main, files | _shim_files(), options, real)

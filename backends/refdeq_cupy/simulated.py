@@ -50,15 +50,26 @@ class ShimDevice:
         ``REFDEQ_SHIM_SEED``, else 0.
     multiprocessors : int
         How many it says it has; each holds as many cooperative blocks as an H100 would, but no more than 4.
+    looks_for_races : bool, optional
+        Whether a launch is an error in which two warps use the same bytes of shared memory, one of them writing, with no
+        barrier between, in whatever order they did; by default whether ``REFDEQ_SHIM_RACES`` is set to other than 0.
     """
 
     language = "cupy"
     is_simulated = True
     max_shared = 232448
 
-    def __init__(self, sources: Path | None = None, seed: int | None = None, multiprocessors: int = 2) -> None:
+    def __init__(
+        self,
+        sources: Path | None = None,
+        seed: int | None = None,
+        multiprocessors: int = 2,
+        looks_for_races: bool | None = None,
+    ) -> None:
         self.multiprocessors = multiprocessors
         self.seed = _seed_asked_for() if seed is None else seed
+        asked = os.environ.get("REFDEQ_SHIM_RACES", "0") not in ("", "0")
+        self._looks_for_races = asked if looks_for_races is None else looks_for_races
         self._sources = loader.SOURCES if sources is None else Path(sources)
         self._modules: dict[tuple[str, str], loader.Library] = {}
         self._checked: set[tuple[str, str]] = set()
@@ -131,9 +142,9 @@ class ShimDevice:
         library = self._library(entry, dtype)
         with _LOCK:
             error = library.launch(symbol_of(kernel), blocks, threads, shared, values, is_cooperative, self.seed)
-            address = loader.fault_address()
+            address, line = loader.fault_address(), loader.race_line() if error is not None else ""
         if error is not None:
-            raise LaunchError(error + (_place(entry, arguments, address) if address else ""))
+            raise LaunchError(error + (f", in {line}" if line else _place(entry, arguments, address) if address else ""))
         self._launches += 1
         if self._launches % _LAUNCHES_PER_SWEEP == 0:
             self._check_fences(
@@ -167,7 +178,7 @@ class ShimDevice:
         real = REAL[np.dtype(dtype).name]
         module = kernel.module, real
         if module not in self._modules:
-            self._modules[module] = loader.load(self._sources, *module)
+            self._modules[module] = loader.load(self._sources, *module, self._looks_for_races)
         library = self._modules[module]
         if (kernel.name, real) not in self._checked:
             _check_signature(kernel, library, dtype)

@@ -20,11 +20,11 @@ if loader.compiler() is None:
 class Kernels:
     """Kernels of one source, launched with arrays and numbers of NumPy types."""
 
-    def __init__(self, folder, source):
+    def __init__(self, folder, source, looks_for_races):
         for header in loader.SOURCES.glob("*.cuh"):
             shutil.copy(header, folder)
         (folder / "tried.cu").write_text(source, encoding="utf-8")
-        self._library = loader.load(folder, "tried", "float")
+        self._library = loader.load(folder, "tried", "float", looks_for_races)
 
     def run(self, kernel, *arguments, grid=1, block=32, shared=0, is_cooperative=False, seed=0):
         """Run it and return what went wrong, or None."""
@@ -39,4 +39,5 @@ class Kernels:
 @pytest.fixture(scope="module")
 def kernels(request, tmp_path_factory):
     """The kernels of ``SOURCE`` of a test module."""
-    return Kernels(tmp_path_factory.mktemp("source"), request.module.SOURCE)
+    looks_for_races = getattr(request.module, "LOOKS_FOR_RACES", False)
+    return Kernels(tmp_path_factory.mktemp("source"), request.module.SOURCE, looks_for_races)

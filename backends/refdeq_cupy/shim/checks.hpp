@@ -52,7 +52,8 @@ void __ubsan_handle_out_of_bounds(shim::IndexCheck* check, uintptr_t index) {
     shim::fail_at(check->place, "uses element " + shim::number_text(check->index, index) + " of " + check->array->text);
 }
 void __ubsan_handle_shift_out_of_bounds(shim::ShiftCheck* check, uintptr_t, uintptr_t by) {
-    shim::fail_at(check->place, "shifts " + std::string(check->left->text) + " by " + shim::number_text(check->right, by) + " bits");
+    const std::string bits = shim::number_text(check->right, by);
+    shim::fail_at(check->place, "shifts " + std::string(check->left->text) + " by " + bits + " bits");
 }
 void __ubsan_handle_type_mismatch_v1(shim::AlignmentCheck* check, uintptr_t) {
     shim::fail_at(check->place, "uses " + std::string(check->type->text) + " at an address that is not a multiple of " +

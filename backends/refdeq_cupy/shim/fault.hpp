@@ -1,7 +1,7 @@
 // Faults of a thread become an error of its launch: what the system signals when memory is touched that nobody may touch.
 //
-// The handlers are there while a launch runs. They leave the thread for good by going on where the scheduler waits for it, on the
-// scheduler's stack, as a thread does that waits. Faults of anything else are left to the handlers that were there before.
+// The handlers are there while a launch runs. They leave the thread for good by going on where the scheduler waits for it, on
+// its stack, as a thread does that waits. Faults of anything else are left to the handlers that were there before.
 #pragma once
 
 #include <fenv.h>

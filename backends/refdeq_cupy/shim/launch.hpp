@@ -83,6 +83,9 @@ const char* launch_kernel(void (*kernel)(A...), void** arguments, Request reques
     request.fixed_shared_end = _end;
     request.run = Call<A...>::start;
     request.arguments = &call;
+#ifdef SHIM_LOOKS_FOR_RACES
+    request.looks_for_races = true;
+#endif
     return launch(request);
 }
 

@@ -12,7 +12,10 @@
 namespace shim {
 
 template <class T>
-T replace(T* address, T value) {
+SHIM_UNSEEN T replace(T* address, T value) {
+#ifdef SHIM_LOOKS_FOR_RACES
+    use_atomically(address, sizeof(T));
+#endif
     const T old = *address;
     if (old != value) note_progress();
     *address = value;
@@ -71,7 +74,7 @@ inline size_t __cvta_generic_to_shared(const void* p) { return reinterpret_cast<
 
 #define SHIM_ATOMIC(name, expression)                                                      \
     template <class T, class U>                                                            \
-    T name(T* address, U operand, SHIM_WHERE) {                                            \
+    SHIM_UNSEEN T name(T* address, U operand, SHIM_WHERE) {                                            \
         static_assert(std::is_integral<T>::value, "no atomics of floating point: " #name); \
         shim::before_atomic({file, line});                                                 \
         const T old = *address, value = static_cast<T>(operand);                           \
@@ -91,7 +94,7 @@ SHIM_ATOMIC(atomicInc, old >= value ? 0 : old + 1)
 #undef SHIM_ATOMIC
 
 template <class T, class U, class V>
-T atomicCAS(T* address, U expected, V value, SHIM_WHERE) {
+SHIM_UNSEEN T atomicCAS(T* address, U expected, V value, SHIM_WHERE) {
     static_assert(std::is_integral<T>::value, "no atomics of floating point: atomicCAS");
     shim::before_atomic({file, line});
     return shim::replace<T>(address, *address == static_cast<T>(expected) ? static_cast<T>(value) : *address);

@@ -91,6 +91,8 @@ inline bool release_grid() {
     if (launch.resident.size() != launch.block_count) return false;
     launch.progress++;
     for (const auto& block : launch.resident) {
+        block->barriers++;
+        block->barrier = block->at_grid[0]->where;
         for (Fiber* fiber : block->at_grid) make_ready(*block, fiber);
         block->at_grid.clear();
     }
@@ -158,6 +160,7 @@ inline void run_launch(Launch& launch) {
     const Request& request = *launch.request;
     const FaultHandlers handlers;
     launch_now = &launch;
+    race_code = nullptr;
     launch.random = Random(request.seed);
     launch.block_count = size_t{request.grid[0]} * request.grid[1] * request.grid[2];
     now.grid_size = dim3(request.grid[0], request.grid[1], request.grid[2]);

@@ -1,7 +1,10 @@
 // The interface of runtime.hpp, carried out by the scheduler.
 #include "runtime.hpp"
 
+#include <dlfcn.h>
+
 #include "checks.hpp"
+#include "races.hpp"
 #include "run.hpp"
 #include "scheduler.hpp"
 
@@ -99,7 +102,13 @@ void meet(unsigned mask, const char* name, void* mine, void (*combine)(void**, u
     meetings.erase(meetings.begin() + static_cast<std::ptrdiff_t>(i));
 }
 
+void use_atomically(const void* address, size_t bytes) {
+    use_shared(address, bytes, true, true, __builtin_return_address(0));
+}
+
+// A copy may write at any time until it is waited for: what it writes is used here and when it is done.
 void copy_later(void* to, const void* from, size_t bytes) {
+    if (launch_now->request->looks_for_races) use_shared(to, bytes, true, false, __builtin_return_address(0));
     fiber_now->copies.push_back({to, from, bytes, fiber_now->copy_group});
 }
 
@@ -111,6 +120,7 @@ void copy_wait(unsigned pending_groups) {
     size_t done = 0;
     for (; done < copies.size() && copies[done].group + pending_groups < fiber_now->copy_group; done++) {
         const PendingCopy& copy = copies[done];
+        if (launch_now->request->looks_for_races) use_shared(copy.to, copy.bytes, true, false, __builtin_return_address(0));
         if (copy.from != nullptr)
             memcpy(copy.to, copy.from, copy.bytes);
         else
@@ -123,3 +133,11 @@ void copy_wait(unsigned pending_groups) {
 
 // Where outside of all arrays of the host the last launch was stopped; 0 if it was not.
 extern "C" size_t shim_fault_address() { return shim::fault_now.address; }
+
+// The library and the place in it of the last code that was stopped by a race.
+extern "C" const char* shim_race_code(size_t* place) {
+    Dl_info found{};
+    if (shim::race_code == nullptr || !dladdr(shim::race_code, &found)) return nullptr;
+    *place = static_cast<size_t>(static_cast<char*>(shim::race_code) - static_cast<char*>(found.dli_fbase));
+    return found.dli_fname;
+}

@@ -35,6 +35,7 @@ struct Request {
          *fixed_shared_end = nullptr;  // memory of the module that holds the shared memory of the block that runs
     void (*run)(void*) = nullptr;
     void* arguments = nullptr;
+    bool looks_for_races = false;
 };
 
 extern Now now;
@@ -47,6 +48,7 @@ void meet(unsigned mask, const char* name, void* mine, void (*combine)(void**, u
 void poll(Where where);
 void before_atomic(Where where);
 void note_progress();
+void use_atomically(const void* address, size_t bytes);
 unsigned char* dynamic_shared();
 void copy_later(void* to, const void* from, size_t bytes);  // from nullptr: zeros
 void copy_commit();

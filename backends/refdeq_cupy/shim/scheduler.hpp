@@ -1,9 +1,9 @@
 // The scheduler: all blocks of a launch that are resident, all their threads as fibers of one thread of the host.
 //
-// A thread runs until it has to wait (barrier, warp operation, grid barrier) or polls; then another one does. The seed decides the
-// order. 0: the first warp goes as far as it gets before the second begins, and its lanes ascend; so a warp runs ahead of all that
-// no barrier binds it to. 1: the same from the last warp and lane down. Other numbers: now one warp as far as it gets, now all
-// warps in step, lanes shuffled anew at every step. A seed gives the same order every time.
+// A thread runs until it has to wait (barrier, warp operation, grid barrier) or polls; then another one does. The seed decides
+// the order. 0: the first warp goes as far as it gets before the second begins, and its lanes ascend; so a warp runs ahead of
+// all that no barrier binds it to. 1: the same from the last warp and lane down. Other numbers: now one warp as far as it gets,
+// now all warps in step, lanes shuffled anew at every step. A seed gives the same order every time.
 #pragma once
 
 #include <algorithm>
@@ -58,6 +58,14 @@ struct WarpMeeting {
     void* data[32];
 };
 
+// Who used a byte of shared memory last, and after which barrier (races.hpp).
+struct LastUses {
+    uint32_t written = 0, read = 0;  // 0: not since the block began
+    uint8_t writer = 0, reader = 0;  // warps
+    bool is_atomic = false;          // the write
+    bool has_readers = false;        // several warps have read
+};
+
 struct Block {
     uint3 index{};
     std::vector<Fiber> fibers;
@@ -69,6 +77,9 @@ struct Block {
     size_t live = 0;
     std::vector<unsigned char> fixed_shared;
     unsigned char *dynamic_shared, *dynamic_end;  // its first byte; the protected page
+    uint32_t barriers = 1;  // of the block that all have passed, and one
+    Where barrier;          // the last
+    std::vector<LastUses> uses;  // of shared memory, if races are looked for
 
     inline Block();
     inline ~Block();
@@ -119,6 +130,7 @@ static Launch* launch_now = nullptr;
 static Block* block_now = nullptr;
 static Fiber* fiber_now = nullptr;  // nullptr while the scheduler runs
 static Fault fault_now;
+static void* race_code = nullptr;  // what was about to use shared memory
 static Context scheduler_context;
 static Stacks stacks;
 static Rooms rooms;
@@ -237,6 +249,8 @@ inline void release_barrier_when_full(Block& block) {
     if (block.live != block.fibers.size() || !is_one_place)
         return fail_with("barrier divergence: " + describe_waits(block), block);
     launch_now->progress++;
+    block.barriers++;
+    block.barrier = block.at_barrier[0]->where;
     for (Fiber* fiber : block.at_barrier) {
         fiber->count = count;
         make_ready(block, fiber);

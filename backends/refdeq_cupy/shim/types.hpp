@@ -3,6 +3,13 @@
 
 #define CUDA_CPU_SHIM 1
 
+#if defined(__SANITIZE_THREAD__)  // loads and stores are followed, to find races
+#define SHIM_LOOKS_FOR_RACES 1
+#define SHIM_UNSEEN __attribute__((no_sanitize("thread")))
+#else
+#define SHIM_UNSEEN
+#endif
+
 #ifndef SHIM_LISTING  // while kernels are looked for, these words stay
 #define __global__
 #define __launch_bounds__(...)
