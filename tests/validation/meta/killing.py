@@ -18,6 +18,9 @@ LIMIT = 5.0
 SURVIVORS = Path(__file__).with_name("survivors.json")
 """Mutants that no verdict kills, each with the argument why it is equivalent."""
 
+KILLERS: dict[str, str] = json.loads(Path(__file__).with_name("killers.json").read_text(encoding="utf-8"))
+"""Which verdict killed a mistake, by its name, or an automatic mutant, by its key, when it was last looked for."""
+
 
 class Known(Protocol):
     """Something with a known verdict."""
@@ -83,9 +86,9 @@ def killer(mutant: Mutant, known: Iterable[Known]) -> str:
     return ""
 
 
-def spread(known: list[Known]) -> list[Known]:
-    """A few of every kind first: most mutants die early."""
-    front = known[:: max(1, len(known) // 40)]
+def spread(known: list[Known], key: str) -> list[Known]:
+    """What killed this mistake or mutant before, then a few of every kind, then the rest: most die early."""
+    front = [one for one in known if one.name == KILLERS.get(key)] + known[:: max(1, len(known) // 40)]
     chosen = {id(one) for one in front}
     return front + [one for one in known if id(one) not in chosen]
 
@@ -103,6 +106,6 @@ def survivors(
             if not by_code[codes[mutant.function]]:
                 continue
             total += 1
-            if not killer(mutant, spread(by_code[codes[mutant.function]])):
+            if not killer(mutant, spread(by_code[codes[mutant.function]], mutant.key)):
                 left.append(mutant)
     return total, left

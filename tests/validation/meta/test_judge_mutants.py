@@ -49,7 +49,7 @@ def test_verdicts_are_true_and_false():
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_the_judge_is_caught(mistake):
-    assert killer(planted(mistake), spread(known()))
+    assert killer(planted(mistake), spread(known(), mistake))
 
 
 def test_the_judge_gives_every_known_verdict_and_automatic_mutants_are_caught_or_change_nothing():
