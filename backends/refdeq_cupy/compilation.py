@@ -94,7 +94,8 @@ def binary(folder: Path, module: str, real: str, arch: str) -> Path:
         (room / "module.cubin").write_bytes(code)
         (room / "module.log").write_text(log, encoding="utf-8")
 
-    return kept("module.cubin", (nvrtc_version(), *options(real, arch), _VERBOSE, module, *named), make)
+    what = f"{module}.cu ({real}) with NVRTC for {arch}"
+    return kept("module.cubin", (nvrtc_version(), *options(real, arch), _VERBOSE, module, *named), make, what)
 
 
 def _text(program: Any, size_of: Any, get: Any) -> bytes:

@@ -219,12 +219,18 @@ def test_other_processors_switch_by_ucontext(tmp_path):
     """What is used where there is no switch of our own, in a process of its own, because the scheduler is loaded once."""
     code = """
 import numpy as np
+from refdeq.errors import LaunchError
 from refdeq_cupy import loader
 loader._OPTIONS += ("-O0", "-DSHIM_UCONTEXT")
 from refdeq_cupy.simulated import ShimDevice
 device, x = ShimDevice(seed=4), np.arange(70.0 * 45).reshape(70, 45)
 out = device.empty((45, 70), "float64")
-device.launch("transpose", (2, 3), (32, 8), [70, 45, device.upload(x), out])
+for height in (700, 70):  # one that leaves the arrays first
+    try:
+        device.launch("transpose", (2, height // 32 + 1), (32, 8), [height, 45, device.upload(x), out])
+        assert height == 70
+    except LaunchError as error:
+        assert height == 700 and "writes outside of all arrays" in str(error)
 assert (device.download(out) == x.T).all()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
