@@ -66,13 +66,14 @@ def graph_solve(dense: Dense, budget: int) -> Callable[[], None]:
     """A solve of fixed length as one CUDA graph: the reference baseline."""
     import torch
 
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # libraries set themselves up before they are captured
+    cuda: Any = torch.cuda
+    side = cuda.Stream()
+    side.wait_stream(cuda.current_stream())
+    with cuda.stream(side):  # libraries set themselves up before they are captured
         dense.solve(budget)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    cuda.synchronize()
+    graph = cuda.CUDAGraph()
+    with cuda.graph(graph):
         dense.solve(budget)
     replay: Callable[[], None] = graph.replay
     return replay
