@@ -1,4 +1,4 @@
-"""Memory of simulated arrays: an array ends directly before a page that nobody may read or write, another one lies before it.
+"""Memory of simulated arrays: an array ends directly before pages that nobody may read or write, others lie before it.
 
 Kernels that go beyond it are stopped at once, also where they only read. An array begins at a multiple of 16 bytes, as vector
 loads need it; the bytes that this leaves between its end and the page, and those before it, are a *fence*: words that are NaN
@@ -18,6 +18,8 @@ __all__ = ["Guarded", "Memory"]
 _PAGE = mmap.PAGESIZE
 _ALIGNMENT, _LEAST_FENCE = 16, 64
 _FENCE = np.full(3 * _PAGE // 4, 0xFFFDA5A5, dtype=np.uint32).tobytes()
+_GUARD = 4 << 20
+"""Bytes before and behind that nobody may touch, so that wild addresses do not meet what others keep; they take no memory."""
 _KEPT_BYTES = 1 << 28
 """Of memory that is free and kept for the next arrays; more goes back to the system."""
 _NONE, _READ_WRITE, _FAILED = 0, 3, ctypes.c_void_p(-1).value
@@ -80,19 +82,19 @@ class Memory:
         if size >= 1 << 62:
             raise MemoryError
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        address = self._map(None, size + 2 * _PAGE, _NONE, flags, -1, 0)
+        address = self._map(None, size + 2 * _GUARD, _NONE, flags, -1, 0)
         if address == _FAILED:
             raise MemoryError
-        if self._allow(address + _PAGE, size, _READ_WRITE) != 0:
-            self._unmap(address, size + 2 * _PAGE)
+        if self._allow(address + _GUARD, size, _READ_WRITE) != 0:
+            self._unmap(address, size + 2 * _GUARD)
             raise MemoryError
-        return int(address + _PAGE)
+        return int(address + _GUARD)
 
     def give(self, address: int, pages: int) -> None:
         """Take pages back."""
         size = pages * _PAGE
         if self._kept + size > _KEPT_BYTES:
-            self._unmap(address - _PAGE, size + 2 * _PAGE)
+            self._unmap(address - _GUARD, size + 2 * _GUARD)
             return
         self._kept += size
         self._free[pages].append(address)

@@ -1,6 +1,6 @@
 """A device simulated on the CPU: buffers are NumPy arrays, kernels are the CUDA C++ of this package behind ``shim``.
 
-Fresh memory is poisoned (NaN), and every array lies directly before a page that nobody may touch, of seed 1 directly behind one
+Fresh memory is poisoned (NaN), and every array lies directly before pages that nobody may touch, of seed 1 directly behind some
 (:mod:`refdeq_cupy.guarded`): a kernel that reads what nobody wrote, or reads or writes outside, does not pass. The fences on
 the other side are looked at after each launch for its arguments, for all arrays now and then.
 """

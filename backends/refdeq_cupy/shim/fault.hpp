@@ -79,7 +79,7 @@ inline void report_fault(Block& block, const Fiber& fiber) {
     const uintptr_t first = reinterpret_cast<uintptr_t>(block.dynamic_shared);
     const size_t bytes = launch_now->request->shared_bytes;
     text += std::string(fault.access) + " outside of ";
-    if (fault.address + SHARED_ROOM < first || fault.address >= first + SHARED_ROOM)
+    if (fault.address + SHARED_GUARD < first || fault.address >= first + SHARED_GUARD)
         return fail_with(text + "all arrays", block);
     fault_now.address = 0;
     const long long at = static_cast<long long>(fault.address - first);
