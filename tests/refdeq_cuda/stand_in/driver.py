@@ -24,6 +24,8 @@ __all__ = ["install"]
 
 MEMORY: dict[int, np.ndarray] = {}
 QUEUES: dict[int, deque] = {}
+BUSY: list = []
+FREED: list[np.ndarray] = []
 LIMIT = 1 << 28
 SHARED: list[int] = []
 """Bytes of dynamic shared memory that were asked for."""
@@ -38,9 +40,17 @@ def _queue(stream, work):
 
 
 def _synchronize(stream):
-    queue = QUEUES[int(stream)]
-    while queue:
-        queue.popleft()()
+    if BUSY:
+        raise AssertionError("nobody waits for a stream in the middle of its work")
+    BUSY.append(stream)
+    try:
+        queue = QUEUES[int(stream)]
+        while queue:
+            queue.popleft()()
+    finally:
+        BUSY.clear()
+    while FREED:
+        FREED.pop()[:] = 0xDB
 
 
 def _allocate(size):
@@ -53,9 +63,11 @@ def _allocate(size):
 
 
 def _free(pointer):
-    for stream in QUEUES:
-        _synchronize(stream)  # as the driver does
-    MEMORY.pop(int(pointer))[:] = 0xDB
+    """The driver waits for the device; what the collector frees in the middle of a kernel lasts until its end."""
+    FREED.append(MEMORY.pop(int(pointer)))
+    if not BUSY:
+        for stream in QUEUES:
+            _synchronize(stream)
 
 
 def _create(flags):
