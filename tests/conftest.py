@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import settings
 
 import refdeq as rd
+
+gc.set_threshold(20_000, 20, 20)
+"""Ten thousand tests and Numba's compiler make many objects that stay: to look through them so often takes a tenth of the time."""
+
+
+def pytest_collection_finish():
+    """What collecting made stays until the end: no need to look through it ever again."""
+    gc.freeze()
+
 
 settings.register_profile("refdeq", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("refdeq")
