@@ -11,7 +11,7 @@ from hypothesis import settings
 import refdeq as rd
 
 gc.set_threshold(20_000, 20, 20)
-"""Ten thousand tests and Numba's compiler make many objects that stay: to look through them so often takes a tenth of the time."""
+"""Tests and Numba's compiler make many objects that stay: looking through them as often as usual takes a tenth of the time."""
 
 
 def pytest_collection_finish():
