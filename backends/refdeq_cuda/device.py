@@ -15,7 +15,7 @@ from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Size
 from refdeq_gpu.launch_log import LaunchLog
 
-from refdeq.errors import ArgumentError, BackendUnavailableError, LaunchError, OutOfDeviceMemoryError, RefdeqError
+from refdeq.errors import ArgumentError, BackendUnavailableError, LaunchError, OutOfDeviceMemoryError, RefdeqError, ShapeError
 from refdeq_cuda.arguments import check_count, element_type, kernel_function, kernel_record, native
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class CudaDevice:
         """Copy a host array into memory that is there."""
         if array.size != out.size or array.dtype != out.dtype:
             expected = f"{out.size} elements of {out.dtype}"
-            raise ArgumentError("array", expected=expected, got=f"{array.size} of {array.dtype}")
+            raise ShapeError("array", expected=expected, got=f"{array.size} of {array.dtype}")
         if array.size:
             flat = np.ascontiguousarray(array).reshape(-1).view(out.buffer.dtype)
             with _reported("copying to the device"):
@@ -130,7 +130,7 @@ class CudaDevice:
         with _reported("adopting an array"):
             own = self._cuda.as_cuda_array(source)
         if not own.is_c_contiguous():
-            raise ArgumentError("array", expected="a C-contiguous array", got=f"strides {own.strides}", hint="copy it first")
+            raise ShapeError("array", expected="a C-contiguous array", got=f"strides {own.strides}", hint="copy it first")
         flat = own.reshape(own.size)
         return DeviceArray(flat.view(np.uint8) if own.dtype == np.bool_ else flat, own.shape, own.dtype, self._handle)
 

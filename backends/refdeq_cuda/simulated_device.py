@@ -11,7 +11,7 @@ from refdeq_gpu.arrays import DeviceArray
 from refdeq_gpu.device import Size
 from refdeq_gpu.launch_log import LaunchLog
 
-from refdeq.errors import ArgumentError, LaunchError
+from refdeq.errors import ArgumentError, LaunchError, ShapeError
 from refdeq_cuda.arguments import check_count, element_type, kernel_function, kernel_record, native
 from refdeq_cuda.simulator import MAX_SHARED, launch, thread_seed
 from refdeq_cuda.simulator_cuda import poisoned
@@ -66,7 +66,7 @@ class SimulatedDevice:
         """Copy a host array into memory that is there."""
         if array.size != out.size or array.dtype != out.dtype:
             expected = f"{out.size} elements of {out.dtype}"
-            raise ArgumentError("array", expected=expected, got=f"{array.size} of {array.dtype}")
+            raise ShapeError("array", expected=expected, got=f"{array.size} of {array.dtype}")
         out.buffer[: out.size] = np.ascontiguousarray(array).reshape(-1).view(out.buffer.dtype)
 
     def download(self, array: DeviceArray) -> np.ndarray:
@@ -82,7 +82,7 @@ class SimulatedDevice:
             raise ArgumentError("array", expected="an array with __dlpack__", got=type(array).__name__, hint=hint)
         own = array if isinstance(array, np.ndarray) else np.from_dlpack(array)
         if not own.flags.c_contiguous:
-            raise ArgumentError("array", expected="a C-contiguous array", got=f"strides {own.strides}", hint="copy it first")
+            raise ShapeError("array", expected="a C-contiguous array", got=f"strides {own.strides}", hint="copy it first")
         flat = own.reshape(-1)
         return DeviceArray(flat.view(np.uint8) if own.dtype == np.bool_ else flat, own.shape, own.dtype)
 

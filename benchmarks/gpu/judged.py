@@ -1,7 +1,8 @@
 """No kernel goes unjudged: ``python -m benchmarks.gpu.judged`` validates both backends in simulation and looks at what ran.
 
 Every command below must end with 0, and together they must have launched every kernel of the table, of each language. The
-devices write down what they launch (:mod:`refdeq_gpu.launch_log`). A machine with a GPU runs the same with ``--device``.
+devices write down what they launch (:mod:`refdeq_gpu.launch_log`). In simulation, kernels of CUDA C++ are also watched for
+races in shared memory, which end a launch with an error. A machine with a GPU runs the same with ``--device``.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Arguments of ``refdeq validate`` for each language."""
 
-SIMULATED = {"cupy": "REFDEQ_CUPY_SHIM", "cuda": "NUMBA_ENABLE_CUDASIM"}
+SIMULATED = {"cupy": {"REFDEQ_CUPY_SHIM": "1", "REFDEQ_SHIM_RACES": "1"}, "cuda": {"NUMBA_ENABLE_CUDASIM": "1"}}
+"""Environment in which each is simulated; kernels of CUDA C++ are also watched for races in shared memory."""
 
 
 def unjudged(language: str, log: Path) -> list[str]:
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log = Path(folder) / f"{language}.log"
             environment = dict(os.environ, REFDEQ_GPU_LAUNCH_LOG=str(log))
             if not options.device:
-                environment[SIMULATED[language]] = "1"
+                environment |= SIMULATED[language]
             for command in COMMANDS[language]:
                 wrong += _validate(command, environment, folder)
             missing = unjudged(language, log)

@@ -14,7 +14,7 @@ from refdeq_cuda.device import CudaDevice, open_device, translated
 from refdeq_cuda.offer import offer
 from refdeq_cuda.simulated_device import SimulatedDevice
 
-from refdeq.errors import ArgumentError, BackendUnavailableError, LaunchError, OutOfDeviceMemoryError
+from refdeq.errors import ArgumentError, BackendUnavailableError, LaunchError, OutOfDeviceMemoryError, ShapeError
 
 DEVICE = SimulatedDevice()
 
@@ -36,7 +36,7 @@ def test_new_memory_is_poisoned_and_copies_are_copies():
     assert DEVICE.download(array).tolist() == [[0, 1, 2], [3, 4, 5]]
     DEVICE.write(np.array([True, False]), flags := DEVICE.empty((2,), "bool"))
     assert DEVICE.download(flags).tolist() == [True, False]
-    with pytest.raises(ArgumentError, match="3 elements of float64"):
+    with pytest.raises(ShapeError, match="3 elements of float64"):
         DEVICE.write(np.zeros(2), there([1, 2, 3]))
 
 
