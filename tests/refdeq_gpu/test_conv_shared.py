@@ -161,6 +161,11 @@ def apply_an_operator(kernels, u, r, mask, d):
     kernels.ops["Tanh"]([d], [True], {}, EVERYONE, d)
 
 
+def transform_on_the_host(kernels, u, r, mask, d):
+    pairs = 2, HIDDEN * HEIGHT * WIDTH // 2, 2
+    kernels.ops["DFT"]([u.reshape(*pairs)], [True], {"axis": 1, "inverse": 0}, EVERYONE, d.reshape(*pairs))
+
+
 def step(kernels, u, r, mask, d):
     kernels.relax(u, d, 0.5, EVERYONE, d)
 
@@ -188,6 +193,7 @@ CASES = [
     (fill_mask, {}, ALONE),
     (copy_differences, {}, ALONE),
     (apply_an_operator, {}, ALONE),
+    (transform_on_the_host, {}, ALONE),
     (step, {}, ALONE),
     (gate_again, {}, ALONE),
     (gate_another, {}, ALONE),
@@ -203,7 +209,7 @@ def test_whatever_may_have_written_ends_it(same_bits, between, options, launches
     assert {kernel: device.launches[kernel] for kernel in launches} == launches
 
 
-@pytest.mark.parametrize("between", [fill_mask, copy_differences, apply_an_operator, step])
+@pytest.mark.parametrize("between", [fill_mask, copy_differences, apply_an_operator, transform_on_the_host, step])
 def test_a_watch_that_overlooks_launches_is_found_out(between, monkeypatch):
     monkeypatch.setattr(Watch, "launched", lambda self, kernel, arguments: None)
     got, expected = (two_sums(kernels, between)[1] for kernels in (GpuKernels(ShimDevice()), ReferenceKernels()))
