@@ -87,8 +87,9 @@ def usual_values():
 @pytest.fixture(scope="session")
 def site(tmp_path_factory, usual_values, repository):
     """Start page of a published site, and the history it shows."""
-    publishing = pytest.importorskip("benchmarks.site.publishing")
     pytest.importorskip("asv", reason="asv is not installed: the site of benchmarks was not made")
+    from benchmarks.site import publishing
+
     past = History(tmp_path_factory.mktemp("history"), repository)
     goals = past.folder / "goals.json"
     return publishing.publish(past.folder / "site", past.store(usual_values), goals), past
